@@ -1,0 +1,250 @@
+"""Is everything in step? Each check takes the folder of a repository and gives a list of faults, empty when all is well.
+
+That a check looks at a folder lets test_in_step.py run it twice: on this repository, where it must find nothing,
+and on a copy with a fault planted in it, where it must find that one.
+"""
+import ast, importlib.util, io, json, os, re, shutil, subprocess, sys, tempfile, tokenize
+from configparser import ConfigParser
+from pathlib import Path
+
+import yaml
+
+CODE_BUDGET = 420
+BUDGETED = ['attention', 'block', 'sampling', 'model']
+BADGE = ('[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
+         '(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{name})')
+
+
+# What is in a repository
+
+def settings(repo):
+    "The settings of the project, as setup.py and nbdev read them."
+    ini = ConfigParser(delimiters=['='])
+    ini.read(repo/'settings.ini', encoding='utf-8')
+    return ini['DEFAULT']
+
+def notebooks(repo):
+    "The notebooks in the order in which they are read: index first, then by number."
+    return sorted((repo/'nbs').glob('[!_]*.ipynb'), key=lambda p: (p.stem != 'index', p.name))
+
+def read(path): return json.loads(path.read_text(encoding='utf-8'))
+def source(cell): return ''.join(cell['source'])
+def code(nb): return [c for c in nb['cells'] if c['cell_type'] == 'code']
+def directives(cell): return [l[2:].strip() for l in source(cell).splitlines() if l.startswith('#|')]
+def exported(cell): return any(d.split()[:1] in (['export'], ['exports'], ['exporti']) for d in directives(cell))
+
+def modules(repo):
+    "The modules of the package, by name."
+    return {p.stem: p for p in sorted((repo/settings(repo)['lib_name']).glob('[!_]*.py'))}
+
+def homes(repo):
+    "The notebook that each module comes from."
+    found = {}
+    for path in notebooks(repo):
+        for cell in code(read(path)):
+            for d in directives(cell):
+                if d.startswith('default_exp '): found[d.split()[1]] = path
+    return found
+
+def copy(repo, to):
+    "A copy of the files that git would keep, the links as links."
+    drop = shutil.ignore_patterns('.git', '_docs', '_proc', '.quarto', 'build', 'dist', 'out', '*.egg-info', '__pycache__', '.*_cache', '.ipynb_checkpoints', 'venv', '.venv')
+    return shutil.copytree(repo, to, symlinks=True, ignore=drop)
+
+def run(repo, *code):
+    "Run Python code in a process of its own, in the folder `repo` and with the package of that folder; give what it printed if it failed."
+    env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'} # under which nbdev_export silently does nothing
+    env |= {'PYTHONPATH': str(repo), 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'agg'}
+    done = subprocess.run([sys.executable, '-c', '\n'.join(code)], cwd=repo, env=env, capture_output=True, text=True, timeout=600)
+    return done.stdout + done.stderr if done.returncode else ''
+
+
+# The package
+
+def check_export(repo):
+    "The package is what nbdev makes of the notebooks, and nothing else."
+    lib, faults = settings(repo)['lib_name'], []
+    with tempfile.TemporaryDirectory() as temp:
+        fresh = copy(repo, Path(temp)/'fresh')
+        shutil.rmtree(fresh/lib)
+        error = run(fresh, 'from nbdev.doclinks import nbdev_export', 'nbdev_export.__wrapped__()')
+        if error: return [f'nbdev_export failed: {error[-3000:]}']
+        old, new = ({p.name: p.read_bytes() for p in (r/lib).glob('*.py')} for r in (repo, fresh))
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name): faults.append(f'{lib}/{name} is not what nbdev_export writes')
+        if (fresh/'settings.ini').read_bytes() != (repo/'settings.ini').read_bytes(): faults.append('nbdev rewrote settings.ini')
+    return faults
+
+def check_modules(repo):
+    "Every module has its notebook, every notebook with a number its module."
+    home, numbered = homes(repo), [p for p in notebooks(repo) if p.name[0].isdigit()]
+    faults = [f'module {m} is in no notebook' for m in modules(repo) if m not in home]
+    return faults + [f'{p.name} has no module' for p in numbered if p not in home.values()]
+
+def imports(path):
+    "The names of what a file imports, wherever in it: `a.b` for `import a.b`, `a.b` for `from a import b`, `.a.b` for `from .a import b`."
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import): names += [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom): names += ['.' * node.level + '.'.join(filter(None, [node.module, a.name])) for a in node.names]
+    return names
+
+def own(repo, name):
+    "The module of this package that an import names, or nothing."
+    lib = settings(repo)['lib_name']
+    if name.startswith('.'): return name.lstrip('.').split('.')[0]
+    if name.startswith(lib + '.'): return name.split('.')[1]
+
+def check_floors(repo):
+    "A module imports only from notebooks with lower numbers."
+    floor = {m: p.name.split('_')[0] for m, p in homes(repo).items()}
+    pairs = [(m, own(repo, i)) for m, path in modules(repo).items() for i in imports(path) if own(repo, i)]
+    return [f'{m} (notebook {floor.get(m)}) imports {o} (notebook {floor.get(o)})' for m, o in pairs if not floor.get(o, '~') < floor.get(m, '')]
+
+def check_requirements(repo):
+    "What the package imports is declared, in `requirements`, as needed at run time."
+    norm = lambda s: re.split(r'[<>=!~;\[ ]', s)[0].lower().replace('-', '_')
+    known = {norm(r) for r in settings(repo)['requirements'].split()} | set(sys.stdlib_module_names) | {settings(repo)['lib_name']}
+    return [f'{m} imports {i}, which settings.ini does not require' for m, path in modules(repo).items() for i in imports(path)
+            if not i.startswith('.') and norm(i.split('.')[0]) not in known]
+
+def check_asserts(repo):
+    "A user's mistake is answered with an error that speaks, never by a bare `assert`."
+    return [f'{m}.py, line {n.lineno}: assert' for m, path in modules(repo).items()
+            for n in ast.walk(ast.parse(path.read_text(encoding='utf-8'))) if isinstance(n, ast.Assert)]
+
+def lines_of_code(path):
+    "How many lines of a file hold code: no blank line, no comment, no docstring."
+    text = path.read_text(encoding='utf-8')
+    skip = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines = {n for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in skip for n in range(t.start[0], t.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        body = getattr(node, 'body', None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(getattr(body[0], 'value', None), ast.Constant) and isinstance(body[0].value.value, str):
+            lines -= set(range(body[0].lineno, body[0].end_lineno + 1))
+    return len(lines)
+
+def check_budget(repo):
+    "A reader can take the model in at one sitting."
+    counts = {m: lines_of_code(p) for m, p in modules(repo).items() if m in BUDGETED}
+    if missing := set(BUDGETED) - counts.keys(): return [f'no module {m}' for m in sorted(missing)]
+    return [f'{sum(counts.values())} lines of code, over the {CODE_BUDGET} that are allowed: {counts}'] if sum(counts.values()) > CODE_BUDGET else []
+
+
+# The notebooks
+
+def check_clean(repo):
+    "Notebooks are as nbdev_clean leaves them, in the form that makes for short differences."
+    faults = []
+    for path in notebooks(repo):
+        cells = read(path)['cells']
+        ids = [c.get('id') for c in cells]
+        if None in ids or len(set(ids)) < len(ids): faults.append(f'{path.name}: an id of a cell is missing or used twice')
+        if any(not isinstance(c['source'], list) or any('\n' in l[:-1] for l in c['source']) for c in cells): faults.append(f'{path.name}: a source is not a list of lines')
+    with tempfile.TemporaryDirectory() as temp:
+        fresh = copy(repo, Path(temp)/'fresh')
+        error = run(fresh, 'from nbdev.clean import nbdev_clean', 'nbdev_clean.__wrapped__()')
+        if error: return faults + [f'nbdev_clean failed: {error[-3000:]}']
+        faults += [f'{p.name}: nbdev_clean changes it' for p in notebooks(repo) if p.read_bytes() != (fresh/'nbs'/p.name).read_bytes()]
+    return faults
+
+def check_opening(repo):
+    "A notebook opens with its title and subtitle alone, then its badge, and has the hidden line that installs the package in Colab."
+    faults, cfg = [], settings(repo)
+    for path in notebooks(repo):
+        cells = read(path)['cells']
+        first, second = [(c['cell_type'], source(c).strip()) for c in cells[:2]]
+        if first[0] != 'markdown' or not re.fullmatch(r'# [^\n]+\n\n> [^\n]+', first[1]): faults.append(f'{path.name}: the first cell is not a title and a one-line subtitle')
+        if second != ('markdown', BADGE.format(name=path.name, **{k: cfg[k] for k in ('user', 'repo', 'branch')})): faults.append(f'{path.name}: the second cell is not the badge that opens it in Colab')
+        if not any({'hide', 'eval: false'} <= set(directives(c)) and '[ -e /content ] && pip install' in source(c) for c in cells):
+            faults.append(f'{path.name}: no hidden cell installs the package in Colab')
+        if any(re.search(r'^\s*(from|import) nbdev|nbdev_export\(', source(c), re.M) for c in code({'cells': cells})): faults.append(f'{path.name}: needs nbdev, which Colab does not have')
+    return faults
+
+def check_lengths(repo):
+    "A long cell is two ideas."
+    return [f'{p.name}: cell {c["id"]} has {len(c["source"])} lines' for p in notebooks(repo) for c in read(p)['cells'] if len(c['source']) > 45]
+
+def texts(output):
+    "Every text in an output, the pictures left out."
+    data = [v for k, v in output.get('data', {}).items() if k.startswith('text') or k == 'image/svg+xml']
+    return ''.join(''.join(t) for t in [*data, output.get('text', ''), output.get('traceback', '')])
+
+def pictures(cell): return [v for o in cell.get('outputs', []) for k, v in o.get('data', {}).items() if k.startswith('image/')]
+
+def prints(cell):
+    "Does the cell, as it stands, surely print?"
+    try: tree = ast.parse(source(cell))
+    except SyntaxError: return False
+    return any(isinstance(n, ast.Expr) and isinstance(n.value, ast.Call) and getattr(n.value.func, 'id', '') == 'print' for n in tree.body)
+
+def check_outputs(repo):
+    "Outputs are there, from a run of the whole notebook, and fit for a page: no error, no warning, no live widget, no path of a machine."
+    machine = [re.escape(str(p)) for p in {repo, repo.resolve(), Path.cwd(), Path.home(), Path(tempfile.gettempdir())} if len(p.parts) > 1]
+    path_re = re.compile('|'.join([*machine, r'/home/\w', r'/root/', r'/tmp/', r'/Users/\w', r'[A-Z]:\\(?:Users|Windows|Program)', r'site-packages', r'\b0x[0-9a-f]{8,}']))
+    faults = []
+    for path in notebooks(repo):
+        nb = read(path)
+        def fault(cell, what): faults.append(f'{path.name}: cell {cell.get("id")} {what}')
+        if 'widgets' in nb['metadata']: faults.append(f'{path.name}: stores the state of widgets')
+        if not any(c['outputs'] for c in code(nb)): faults.append(f'{path.name}: has no outputs')
+        for cell in code(nb):
+            if 'eval: false' not in directives(cell) and prints(cell) and not cell['outputs']: fault(cell, 'prints, but has no output')
+            for out in cell['outputs']:
+                if out['output_type'] == 'error': fault(cell, 'ended in an error')
+                if out.get('name') == 'stderr': fault(cell, 'wrote to stderr')
+                if any('widget' in k for k in out.get('data', {})): fault(cell, 'stores a widget')
+                if '\r' in texts(out): fault(cell, 'stores a progress bar')
+                if found := path_re.search(texts(out)): fault(cell, f'shows a path or an address: {found[0]}')
+            for picture in pictures(cell):
+                if len(''.join(picture)) * 3 / 4 > 500_000: fault(cell, 'holds a picture of more than 500 kB')
+            if pictures(cell) and not any(d.startswith('fig-alt:') for d in directives(cell)): fault(cell, 'draws a picture without a `#| fig-alt:`')
+    return faults
+
+
+# The README and the site
+
+def check_readme(repo):
+    "README.md is made from nbs/index.ipynb, and what it points to is there."
+    spec = importlib.util.spec_from_file_location('refresh', Path(__file__).with_name('refresh.py'))
+    refresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(refresh)
+    text = (repo/'README.md').read_text(encoding='utf-8')
+    faults = [] if text == refresh.readme(repo) else ['README.md is not what tests/refresh.py makes of nbs/index.ipynb']
+    return faults + [f'README.md points to {link}, which is not there' for link in re.findall(r'\]\(([^)#:\s]+)\)', text) if not (repo/link).exists()]
+
+def check_quarto(repo):
+    "nbdev finds the site's settings by a link; they agree with settings.ini; the sidebar lists every notebook in order."
+    link, cfg = repo/'nbs'/'_quarto.yml', settings(repo)
+    faults = [] if link.is_symlink() and os.readlink(link) == '../_quarto.yml' else ['nbs/_quarto.yml is not a link to ../_quarto.yml']
+    quarto = yaml.safe_load((repo/'_quarto.yml').read_text(encoding='utf-8'))
+    site = quarto['website']
+    listed, there = site['sidebar']['contents'], [p.name for p in notebooks(repo)]
+    if listed != there: faults.append(f'the sidebar lists {listed}, but the notebooks are {there}')
+    same = {'title': cfg['title'], 'description': cfg['description'], 'site-url': cfg['doc_host'] + cfg['doc_baseurl'], 'repo-url': cfg['git_url'], 'repo-branch': cfg['branch']}
+    return faults + [f'_quarto.yml says {k}: {site.get(k)}, settings.ini {v}' for k, v in same.items() if site.get(k) != v]
+
+def check_site(repo, render=False):
+    """nbdev can make the pages of the site: every notebook with its front matter, every public name with its documentation.
+    To document names it runs the cells that export or import, and no others: one that also needs another cell's result fails here."""
+    faults = []
+    with tempfile.TemporaryDirectory() as temp:
+        fresh = copy(repo, Path(temp)/'fresh')
+        script = fresh/'proc.py' # a file, since nbdev's workers are spawned
+        script.write_text("from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs(n_workers=2)\n")
+        error = run(fresh, f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
+        if error: return ['the pages cannot be made: ' + (error.partition('\nException: ')[2] or error[-3000:])]
+        for path in notebooks(repo):
+            if not (made := fresh/'_proc'/path.name).exists():
+                faults.append(f'{path.name}: no page')
+                continue
+            page = '\n'.join(source(c) + ''.join(map(texts, c.get('outputs', []))) for c in read(made)['cells'])
+            if not page.startswith('---'): faults.append(f'{path.name}: the page has no front matter')
+            shown = {n.name for c in code(read(path)) if exported(c) and 'hide' not in directives(c) for n in ast.parse(source(c)).body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+            faults += [f'{path.name}: {name} is not documented on the page' for name in sorted(shown) if name[0] != '_' and not re.search(rf'^### .*\b{name}\b', page, re.M)]
+        if render:
+            done = subprocess.run(['quarto', 'render', '--no-execute'], cwd=fresh/'_proc', capture_output=True, text=True, timeout=900)
+            if done.returncode: return [f'quarto render failed: {done.stderr[-3000:]}']
+            pages = {p.name for p in (fresh/'_proc'/'_docs').glob('*.html')}
+            faults += [f'{p.name}: no HTML' for p in notebooks(repo) if p.with_suffix('.html').name not in pages and re.sub(r'^\d+\w*?_', '', p.stem) + '.html' not in pages]
+    return faults

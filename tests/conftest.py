@@ -1,0 +1,72 @@
+import os, signal, subprocess, sys, sysconfig, venv
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import checks
+
+
+def pytest_addoption(parser):
+    parser.addoption('--slow', action='store_true', help='also run the cells marked `#| slow`: minutes to hours')
+
+
+def pytest_generate_tests(metafunc):
+    "One test for each notebook."
+    if 'notebook' in metafunc.fixturenames:
+        paths = sorted((Path(__file__).parent.parent/'nbs').glob('[!_]*.ipynb'))
+        metafunc.parametrize('notebook', paths, ids=[p.stem for p in paths])
+
+
+@pytest.fixture(scope='session')
+def repo(): return Path(__file__).resolve().parent.parent
+
+
+def as_in_a_terminal():
+    "What started the tests in the background may have told its children to ignore Ctrl-C: take that back."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture(scope='session')
+def quiet_env():
+    "An environment for processes of our own: few threads, no window, nothing of the test's own making."
+    env = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'PYTHONPATH', 'PYTEST_CURRENT_TEST')}
+    return env | {'OMP_NUM_THREADS': '1' if 'PYTEST_XDIST_WORKER' in env else '2', 'MPLBACKEND': 'agg', 'PYTHONUNBUFFERED': '1'}
+
+
+@pytest.fixture(scope='session')
+def built(repo, tmp_path_factory, quiet_env):
+    "A source distribution, the wheel built from it, and what the build printed."
+    temp = tmp_path_factory.mktemp('build')
+    checks.copy(repo, temp/'repo')
+    call = [sys.executable, '-m', 'build', '--outdir', temp/'dist', temp/'repo']
+    env = quiet_env | {'PIP_RETRIES': '1', 'PIP_DEFAULT_TIMEOUT': '20'}
+    done = subprocess.run(call, env=env, capture_output=True, text=True, timeout=300)
+    if done.returncode and 'setuptools' in done.stdout + done.stderr: # no package index to isolate the build with
+        done = subprocess.run([*call, '--no-isolation'], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return SimpleNamespace(sdist=next((temp/'dist').glob('*.tar.gz')), wheel=next((temp/'dist').glob('*.whl')), log=done.stdout + done.stderr)
+
+
+@pytest.fixture(scope='session')
+def mingpt(built, tmp_path_factory, quiet_env):
+    "A function that runs the console command as a user has it: from the wheel, in a new virtual environment, in a folder of its own."
+    temp = tmp_path_factory.mktemp('user')
+    venv.create(temp/'venv', symlinks=True)
+    python = temp/'venv'/'bin'/'python'
+    subprocess.run([sys.executable, '-m', 'pip', '--python', python, 'install', '--quiet', '--no-deps', '--no-index', built.wheel], check=True, timeout=300)
+    site = next((temp/'venv').glob('lib/python*/site-packages'))
+    (site/'borrowed.pth').write_text('\n'.join(sysconfig.get_paths()[k] for k in ('purelib', 'platlib'))) # all other packages: those of the tests
+    env = {k: v for k, v in quiet_env.items() if k != 'MINGPT_NB_DATA' and 'proxy' not in k.lower()} | {'XDG_CACHE_HOME': str(temp/'cache')}
+
+    def start(*args, env={}, **keys):
+        return subprocess.Popen([temp/'venv'/'bin'/'mingpt', *map(str, args)], cwd=temp, env=start.env | env, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=as_in_a_terminal, **keys)
+
+    def run(*args, timeout=300, **keys):
+        process = start(*args, text=True, **keys)
+        try: out, err = process.communicate(timeout=timeout)
+        finally: process.kill()
+        return SimpleNamespace(code=process.returncode, out=out, err=err)
+
+    run.start, start.env, run.python, run.env = start, env, python, env
+    return run

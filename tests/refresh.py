@@ -1,0 +1,83 @@
+"""Run notebooks whole, in a real Jupyter kernel, and store what they print: the outputs that the site shows.
+
+    python tests/refresh.py nbs/03_attention.ipynb     run one (slow cells included), store its outputs
+    python tests/refresh.py                            run them all, in order
+    python tests/refresh.py --readme                   only write README.md from nbs/index.ipynb
+"""
+import argparse, os, sys, time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbconvert import MarkdownExporter
+from nbdev.process import extract_directives
+
+root = Path(__file__).resolve().parent.parent
+WIDGET = 'application/vnd.jupyter.widget-view+json'
+
+
+def notebooks():
+    "The notebooks in the order in which they are read."
+    return sorted(p for p in (root/'nbs').glob('*.ipynb') if not p.name.startswith('_'))
+
+
+def tidy(cell):
+    "Drop live widgets (the page shows the static picture beside them), join prints that arrived in pieces, refuse warnings."
+    kept = []
+    for out in cell.outputs:
+        if WIDGET in out.get('data', {}): continue
+        if out.output_type == 'stream' and kept and kept[-1].get('name') == out.name: kept[-1].text += out.text
+        else: kept.append(out)
+    for out in kept:
+        if out.get('name') == 'stderr': raise RuntimeError(f"a cell wrote to stderr:\n{cell.source[:200]}\n--\n{out.text[:2000]}")
+    cell.outputs = kept
+
+
+def never_run(cell):
+    "Cells marked `#| eval: false` (the install line for Colab) are not for this machine."
+    direc = extract_directives(nbformat.from_dict(dict(cell)), remove=False)
+    return direc.get('eval:', [''])[0].lower() == 'false'
+
+
+def refresh(path):
+    "Run the notebook at `path` in order and write it back, clean, with its outputs."
+    nb = nbformat.read(path, as_version=4)
+    skipped = [(i, c) for i, c in enumerate(nb.cells) if c.cell_type == 'code' and never_run(c)]
+    nb.cells = [c for c in nb.cells if not any(c is s for _, s in skipped)]
+    os.environ['PYTHONPATH'] = os.pathsep.join([str(root), os.environ.get('PYTHONPATH', '')])
+    NotebookClient(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}}).execute()
+    nb.metadata.pop('widgets', None)  # live widgets leave no state behind
+    for i, c in skipped:
+        c.outputs = []
+        nb.cells.insert(i, c)
+    for c in nb.cells:
+        if c.cell_type == 'code': tidy(c)
+    nbformat.write(nb, path)
+    clean(path)
+
+
+def clean(path):
+    "What `nbdev_clean` does, to one file."
+    from nbdev.clean import nbdev_clean
+    nbdev_clean.__wrapped__(str(path))
+
+
+def readme(root=root):
+    "README.md as nbconvert writes it from nbs/index.ipynb, without hidden cells and the lines that only nbdev reads."
+    nb = nbformat.read(root/'nbs/index.ipynb', as_version=4)
+    nb.cells = [c for c in nb.cells if not {'hide', 'default_exp'} & set(extract_directives(nbformat.from_dict(dict(c)), remove=False) if c.cell_type == 'code' else [])]
+    for c in nb.cells:
+        if c.cell_type == 'code': c.source = '\n'.join(l for l in c.source.split('\n') if not l.startswith('#|'))
+    return MarkdownExporter().from_notebook_node(nb)[0].strip() + '\n'
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('notebooks', nargs='*', type=Path, help='the notebooks to run (default: all)')
+    parser.add_argument('--readme', action='store_true', help='only write README.md')
+    args = parser.parse_args()
+    for path in [] if args.readme else [p.resolve() for p in args.notebooks] or notebooks():
+        start = time.time()
+        refresh(path)
+        print(f'{path.name}: {time.time() - start:.0f} s', flush=True)
+    (root/'README.md').write_text(readme(), encoding='utf-8')

@@ -1,0 +1,134 @@
+"The checks of checks.py find nothing in this repository, and each finds the fault that is planted in a copy of it."
+import base64, json, os, shutil
+
+import pytest
+import checks
+from checks import *
+
+CHECKS = [f for name, f in vars(checks).items() if name.startswith('check_')]
+
+
+@pytest.mark.parametrize('check', CHECKS, ids=lambda f: f.__name__)
+def test_in_step(check, repo):
+    faults = check(repo)
+    assert not faults, '\n'.join(faults)
+
+
+@pytest.mark.skipif(shutil.which('quarto') is None, reason='quarto is not installed')
+def test_site_renders(repo):
+    faults = check_site(repo, render=True)
+    assert not faults, '\n'.join(faults)
+
+
+def test_exports_with_in_test_set_elsewhere(repo, monkeypatch):
+    "nbdev's test function leaves IN_TEST behind, under which an export does nothing at all: the check must not be fooled by it."
+    monkeypatch.setenv('IN_TEST', '1')
+    assert check_export(repo) == []
+
+
+# How faults are planted: each function changes the copy at `repo`
+
+def write(name, text, mode='a'):
+    "Add `text` to a file (or with mode 'w' put it there)."
+    def plant(repo):
+        with open(repo/name, mode, encoding='utf-8') as f: f.write(text)
+    return plant
+
+def replace(name, old, new):
+    "Put `new` for `old` in a file."
+    def plant(repo):
+        text = (repo/name).read_text(encoding='utf-8')
+        assert old in text, f'{old!r} is not in {name}, so nothing was planted'
+        (repo/name).write_text(text.replace(old, new, 1), encoding='utf-8')
+    return plant
+
+def in_notebook(change, number=3):
+    "Change a notebook, and leave it otherwise as nbdev_clean would."
+    def plant(repo):
+        path = notebooks(repo)[number]
+        nb = read(path)
+        change(nb)
+        path.write_text(json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    return plant
+
+def in_cell(**keys):
+    "Change a cell of a notebook that has outputs."
+    def change(nb): next(c for c in code(nb) if c['outputs']).update(keys)
+    return in_notebook(change)
+
+def new_cell(*lines, **keys):
+    "Add a cell to a notebook."
+    cell = {'cell_type': 'code', 'execution_count': None, 'id': 'planted', 'metadata': {}, 'outputs': [], 'source': [*(l + '\n' for l in lines[:-1]), lines[-1]]}
+    return in_notebook(lambda nb: nb['cells'].append(cell | keys))
+
+def output(**keys): return in_cell(outputs=[{'output_type': 'display_data', 'metadata': {}, **keys}])
+def stream(text, name='stdout'): return in_cell(outputs=[{'output_type': 'stream', 'name': name, 'text': [text]}])
+
+def link_to_file(repo):
+    (repo/'nbs'/'_quarto.yml').unlink()
+    shutil.copy(repo/'_quarto.yml', repo/'nbs'/'_quarto.yml')
+
+def small(repo):
+    "Keep only two notebooks: making the pages takes time."
+    for path in notebooks(repo)[2:]: path.unlink()
+
+BIG = base64.b64encode(bytes(501_000)).decode()
+FAULTS = {
+    'a module edited by hand': (check_export, write('mingpt_nb/data.py', '\nx = 1\n'), 'data.py'),
+    'a module that nothing exports': (check_export, write('mingpt_nb/extra.py', 'x = 1\n'), 'extra.py'),
+    'an index that is out of date': (check_export, replace('mingpt_nb/_modidx.py', 'mingpt_nb.data.', 'mingpt_nb.date.'), '_modidx.py'),
+    'a version that was not exported': (check_export, replace('settings.ini', 'version = ', 'version = 9.'), '__init__.py'),
+    'a notebook that was not exported': (check_export, new_cell('#| export', 'x = 1'), '.py'),
+    'a module without a notebook': (check_modules, write('mingpt_nb/extra.py', 'x = 1\n'), 'extra'),
+    'a notebook without a module': (check_modules, lambda r: shutil.copy(r/'nbs'/'index.ipynb', r/'nbs'/'42_index.ipynb'), '42_index'),
+    'an import from a higher number': (check_floors, write('mingpt_nb/data.py', '\nfrom .sampling import sample\n'), 'data'),
+    'the same, by its full name': (check_floors, write('mingpt_nb/data.py', '\ndef f(): import mingpt_nb.sampling\n'), 'data'),
+    'a requirement that is not declared': (check_requirements, write('mingpt_nb/data.py', '\ndef f(): import sklearn.cluster\n'), 'sklearn'),
+    'one that is declared for development only': (check_requirements, write('mingpt_nb/data.py', '\nfrom nbdev.test import test_nb\n'), 'nbdev'),
+    'a bare assert': (check_asserts, write('mingpt_nb/data.py', '\nassert 1 == 1\n'), 'data.py'),
+    'too much code': (check_budget, write('mingpt_nb/block.py', '\n' + 'x = [\n    1,\n]\n' * 141), 'lines of code'),
+    'metadata in a cell': (check_clean, in_cell(metadata={'collapsed': True}), 'nbdev_clean changes it'),
+    'a count of executions': (check_clean, in_cell(execution_count=3), 'nbdev_clean changes it'),
+    'an id used twice': (check_clean, in_notebook(lambda nb: nb['cells'][1].update(id=nb['cells'][0]['id'])), 'an id'),
+    'no id': (check_clean, in_notebook(lambda nb: nb['cells'][1].pop('id')), 'an id'),
+    'a source in one piece': (check_clean, in_cell(source='x = 1\nx'), 'list of lines'),
+    'no subtitle': (check_opening, in_notebook(lambda nb: nb['cells'][0].update(source=['# A title'])), 'subtitle'),
+    'more than a subtitle': (check_opening, in_notebook(lambda nb: nb['cells'][0]['source'].append('\n\nand prose')), 'subtitle'),
+    "another notebook's badge": (check_opening, in_notebook(lambda nb: nb['cells'][1].update(source=[source(nb['cells'][1]).replace('/nbs/', '/nbs/9')])), 'badge'),
+    'no install in Colab': (check_opening, in_notebook(lambda nb: nb.update(cells=[c for c in nb['cells'] if 'pip install' not in source(c)])), 'installs'),
+    'a notebook that needs nbdev': (check_opening, new_cell('import nbdev; nbdev.nbdev_export()'), 'nbdev'),
+    'a long cell': (check_lengths, new_cell(*['x = 1'] * 46), '46 lines'),
+    'no outputs at all': (check_outputs, in_notebook(lambda nb: [c.update(outputs=[]) for c in code(nb)]), 'no outputs'),
+    'a print that was not run': (check_outputs, new_cell('x = 1', 'print(x)'), 'planted'),
+    'an error': (check_outputs, in_cell(outputs=[{'output_type': 'error', 'ename': 'E', 'evalue': '', 'traceback': []}]), 'error'),
+    'a warning': (check_outputs, stream('careful', 'stderr'), 'stderr'),
+    'a progress bar': (check_outputs, stream('10%\r20%'), 'progress bar'),
+    'a live widget': (check_outputs, output(data={'application/vnd.jupyter.widget-view+json': {'model_id': 'a'}}), 'widget'),
+    'the state of widgets': (check_outputs, in_notebook(lambda nb: nb['metadata'].update(widgets={})), 'widgets'),
+    'a path of the machine': (check_outputs, stream(f'saved in {os.path.expanduser("~")}/model'), 'a path'),
+    'a temporary path': (check_outputs, output(data={'text/html': ['<b>/tmp/x</b>']}), 'a path'),
+    'an address': (check_outputs, output(data={'text/plain': ['<function f at 0x7f0123456789>']}), 'an address'),
+    'a big picture': (check_outputs, output(data={'image/png': BIG}), '500 kB'),
+    'a picture without words': (check_outputs, new_cell('draw()', outputs=[{'output_type': 'display_data', 'metadata': {}, 'data': {'image/png': ''}}]), 'fig-alt'),
+    'a README edited by hand': (check_readme, write('README.md', 'One more line.\n'), 'refresh.py'),
+    'a README that points to nothing': (check_readme, write('README.md', '![a curve](curve_files/curve_1.png)\n'), 'curve_1.png'),
+    'a file instead of the link': (check_quarto, link_to_file, 'link'),
+    'a notebook that the sidebar lacks': (check_quarto, replace('_quarto.yml', '      - 01_tokenizer.ipynb\n', ''), 'sidebar'),
+    'a notebook out of order': (check_quarto, replace('_quarto.yml', '      - 00_data.ipynb\n      - 01_tokenizer.ipynb\n', '      - 01_tokenizer.ipynb\n      - 00_data.ipynb\n'), 'sidebar'),
+    'another title than in the settings': (check_quarto, replace('settings.ini', 'description = ', 'description = not '), 'description'),
+    'a page that cannot be made': (check_site, lambda r: (small(r), in_notebook(lambda nb: nb['cells'].append(
+        {'cell_type': 'code', 'execution_count': None, 'id': 'planted', 'metadata': {}, 'outputs': [], 'source': ['#| export\n', 'x = 1/0']}), 1)(r)), 'cannot be made'),
+}
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_finds(name, repo, tmp_path):
+    check, plant, word = FAULTS[name]
+    there = copy(repo, tmp_path/'repo')
+    before = [] if check is check_site else check(there)
+    plant(there)
+    found = [f for f in check(there) if f not in before]
+    assert any(word in f for f in found), f'{check.__name__} did not find it, only {found}'
+
+
+def test_every_check_has_a_fault(): assert {f[0] for f in FAULTS.values()} == set(CHECKS)

@@ -233,7 +233,9 @@ def check_site(repo, render=False):
         script = fresh/'proc.py' # a file, since nbdev's workers are spawned
         script.write_text("from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs(n_workers=2)\n")
         error = run(fresh, f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
-        if error: return ['the pages cannot be made: ' + (error.partition('\nException: ')[2] or error[-3000:])]
+        if error:
+            why = re.findall(r'^\w+Error: .*', error, re.M)[:1] + re.findall(r'^Exception: (.*?)(?:^"{3}|\Z)', error, re.M | re.S)[:1]
+            return ['the pages cannot be made: ' + ('\n'.join(why) or error[-3000:])]
         for path in notebooks(repo):
             if not (made := fresh/'_proc'/path.name).exists():
                 faults.append(f'{path.name}: no page')

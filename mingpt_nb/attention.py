@@ -56,7 +56,8 @@ class CausalSelfAttention(nn.Module):
     def heads(self,
         x:torch.Tensor # (B, T, C)
     )->tuple: # queries, keys, values: (B, nh, T, hs) each
-        B, T, C = x.shape # (B, T, C) -> (B, T, 3, nh, hs) -> (B, nh, 3, T, hs) -> three of (B, nh, T, hs)
+        B, T, C = x.shape # one view cuts c_attn's 3 C numbers into queries, keys, values, and each of them into nh heads:
+        # (B, T, 3C) -> (B, T, 3, nh, hs) -> (B, nh, 3, T, hs) -> three of (B, nh, T, hs)
         return self.c_attn(x).view(B, T, 3, self.n_head, -1).transpose(1, 3).unbind(2)
 
     def forward(self,

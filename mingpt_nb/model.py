@@ -8,7 +8,7 @@ __all__ = ['SIZES', 'TRANSPOSED', 'FIXED', 'GPTConfig', 'check_idx', 'GPT', 'che
 # %% ../nbs/05_model.ipynb #dccbbe28
 import json, math, os
 from dataclasses import asdict, dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
@@ -39,7 +39,8 @@ class GPTConfig:
             setattr(self, name, int(n))
         if self.n_embd % self.n_head: raise ValueError(f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}")
         for name in 'embd_pdrop', 'resid_pdrop', 'attn_pdrop':
-            if not 0 <= getattr(self, name) <= 1: raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
+            p = getattr(self, name)
+            if not isinstance(p, Real) or not 0 <= p <= 1: raise ValueError(f"{name}={p} must be between 0 and 1")
 
 # %% ../nbs/05_model.ipynb #e91d694b
 SIZES = {
@@ -60,16 +61,20 @@ def named(cls:GPTConfig,
 )->GPTConfig:
     "A size that has a name. Raises `ValueError` for a name that no size has."
     if name not in SIZES: raise ValueError(f"no size is called {name!r}; there are {', '.join(SIZES)}")
-    return cls(**{**SIZES[name], **changes})
+    sizes = {**SIZES[name], **changes}
+    if not {'vocab_size', 'block_size'} <= sizes.keys(): raise ValueError(f"{name} comes without a vocabulary: give vocab_size and block_size")
+    return cls(**sizes)
 
 # %% ../nbs/05_model.ipynb #65cbebc4
 def check_idx(idx:torch.Tensor, # should be (B, T) whole numbers
-    block_size:int # the most that T may be
+    block_size:int, # the most tokens that a model sees at once
+    seen:int=0 # how many of them a cache holds already
 ):
     "Raises `ValueError` for a tensor that no model can read. It looks at shape and type only: looking at values makes a GPU wait."
     if idx.dim() != 2 or 0 in idx.shape: raise ValueError(f"idx has shape {tuple(idx.shape)}; it must be (B, T) with at least one token")
-    if idx.dtype not in (torch.int64, torch.int32): raise ValueError(f"idx is of type {idx.dtype}; ids must be torch.int64")
-    if idx.shape[1] > block_size: raise ValueError(f"idx has T={idx.shape[1]} tokens, more than block_size={block_size}")
+    if idx.dtype != torch.int64: raise ValueError(f"idx is of type {idx.dtype}; ids must be torch.int64")
+    if seen + idx.shape[1] > block_size:
+        raise ValueError(f"idx has T={idx.shape[1]} tokens{f' and the cache {seen}' if seen else ''}, more than block_size={block_size}")
 
 # %% ../nbs/05_model.ipynb #043b4c09
 class GPT(nn.Module):
@@ -98,9 +103,10 @@ class GPT(nn.Module):
         targets:torch.Tensor=None, # the ids that should come next, (B, T); -100 where no loss is wanted
         cache:list=None # a `KVCache` for each block, from `new_cache`, when `idx` continues earlier calls
     ): # logits, (B, T, V), and the mean loss in nats, or None without targets
-        "Guess the next id at every position. Raises `ValueError` when `idx` is empty, too long or not of whole numbers."
-        check_idx(idx, self.config.block_size)
-        x = self.embed(idx, start=cache[0].n if cache else 0) # (B, T) -> (B, T, C)
+        "Guess the next id at every position. Raises `ValueError` when `idx` is empty, too long for the window or not of type int64."
+        seen = cache[0].n if cache else 0
+        check_idx(idx, self.config.block_size, seen)
+        x = self.embed(idx, start=seen) # (B, T) -> (B, T, C)
         for i, block in enumerate(self.transformer.h): x = block(x, cache[i] if cache else None)
         logits = self.lm_head(self.transformer.ln_f(x)) # (B, T, C) -> (B, T, V)
         return logits, None if targets is None else cross_entropy(logits, targets)
@@ -155,7 +161,6 @@ def new_cache(self:GPT)->list: # an empty `KVCache` for each block
 
 # %% ../nbs/05_model.ipynb #2f1d9ddd
 @patch
-@torch.no_grad()
 def stream(self:GPT,
     idx:torch.Tensor, # the prompt, (B, T), T at most block_size
     max_new_tokens:int, # how many to write
@@ -166,24 +171,27 @@ def stream(self:GPT,
     generator:torch.Generator=None, # on the model's device, for a draw that can be repeated
     use_cache:bool=True # False: the same tokens, slowly
 ): # yields (B, 1), `max_new_tokens` times
-    "Write one token at a time, dropout off. Raises `ValueError` for a prompt or a setting out of range."
+    """Write one token at a time, in evaluation mode until the last one is taken.
+    Raises `ValueError` at once for a prompt or a setting out of range."""
     check_sampling(temperature, top_k, top_p)
     check_idx(idx, self.config.block_size)
     self.check_ids(idx)
-    idx, start, cache = idx.to(self.lm_head.weight.device), 0, None # the model sees idx[:, start:]
-    was_training = self.training
-    self.eval()
-    try:
-        for _ in range(max_new_tokens):
-            if idx.shape[1] - start > self.config.block_size: # full: keep the last half, from position 0
-                start, cache = idx.shape[1] - max(1, self.config.block_size // 2), None
-            if use_cache and cache is None: cache = self.new_cache()
-            unseen = idx[:, start + (cache[0].n if cache else 0):] # (B, 1) but for the first time
-            logits, _ = self(unseen, cache=cache)
-            new = next_token(logits[:, -1], temperature, do_sample, top_k, top_p, generator) # (B, V) -> (B, 1)
-            idx = torch.cat([idx, new], dim=1)
-            yield new
-    finally: self.train(was_training)
+    @torch.no_grad()
+    def steps(idx):
+        idx, start, cache, was_training = idx.to(self.lm_head.weight.device), 0, None, self.training # the model sees idx[:, start:]
+        self.eval()
+        try:
+            for _ in range(max_new_tokens):
+                if idx.shape[1] - start > self.config.block_size: # full: keep the last half, from position 0
+                    start, cache = idx.shape[1] - max(1, self.config.block_size // 2), None
+                if use_cache and cache is None: cache = self.new_cache()
+                unseen = idx[:, start + (cache[0].n if cache else 0):] # (B, 1) but for the first time
+                logits, _ = self(unseen, cache=cache)
+                new = next_token(logits[:, -1], temperature, do_sample, top_k, top_p, generator) # (B, V) -> (B, 1)
+                idx = torch.cat([idx, new], dim=1)
+                yield new
+        finally: self.train(was_training)
+    return steps(idx)
 
 # %% ../nbs/05_model.ipynb #aa102d9e
 @patch
@@ -241,7 +249,7 @@ def save_pretrained(self:GPT,
 # %% ../nbs/05_model.ipynb #c3172a95
 @patch(cls_method=True)
 def from_pretrained(cls:GPT,
-    folder # what `save_pretrained` wrote, or Hugging Face for a GPT-2
+    folder # what `save_pretrained` wrote, ours or that of Hugging Face's GPT2LMHeadModel
 )->GPT: # in evaluation mode, on the CPU
     "Load a model. Raises `FileNotFoundError` for a file that is missing and `ValueError`, by name, for one that does not fit."
     from safetensors import SafetensorError
@@ -251,10 +259,11 @@ def from_pretrained(cls:GPT,
         if not (folder/name).is_file(): raise FileNotFoundError(f"{folder} is not a model folder: it has no {name}")
     try: config = json.loads((folder/'config.json').read_text(encoding='utf-8'))
     except ValueError as e: raise ValueError(f"{folder/'config.json'} is not JSON: {e}") from None
+    if not isinstance(config, dict) or not {'vocab_size', 'n_positions'} <= config.keys(): raise ValueError(f"{folder/'config.json'} is not a configuration: it lacks vocab_size or n_positions")
     for k, v in FIXED.items():
         if config.get(k, v) != v: raise ValueError(f"{folder/'config.json'} has {k}={config[k]!r}; this model is a GPT-2 with {k}={v!r}")
     fields = {k: config[k] for k in GPTConfig.__dataclass_fields__ if k in config}
-    model = cls(GPTConfig(block_size=config.get('n_positions'), **fields))
+    model = cls(GPTConfig(block_size=config['n_positions'], **fields))
     try: weights = load_file(folder/'model.safetensors')
     except SafetensorError as e: raise ValueError(f"{folder/'model.safetensors'} is cut off or damaged: {e}") from None
     if model.config.tie_word_embeddings and 'transformer.wte.weight' in weights: weights['lm_head.weight'] = weights['transformer.wte.weight']

@@ -51,7 +51,8 @@ def held_out_loss(
     batch_size:int=64 # windows at a time; changes nothing but speed and memory
 )->float: # nats a target
     "The mean loss over all targets of `dataset`, with dropout off. Raises `ValueError` when there are none."
-    device = next((p.device for p in getattr(model, 'parameters', list)()), 'cpu') # a table has no parameters
+    weights = list(model.parameters()) if hasattr(model, 'parameters') else [] # a table has none
+    device = weights[0].device if weights else 'cpu'
     was_training = getattr(model, 'training', False)
     if was_training: model.eval()
     total, count = 0., 0

@@ -44,9 +44,10 @@ def stream_text(
     device = model.lm_head.weight.device
     generator = torch.Generator(device)
     generator.seed() if seed is None else generator.manual_seed(seed)
-    idx, ids, text = torch.tensor([tok.encode(prompt)]), [], ''
+    tokens = model.stream(torch.tensor([tok.encode(prompt)]), max_new_tokens, generator=generator, **how)
     yield prompt
-    for new in model.stream(idx, max_new_tokens, generator=generator, **how):
+    ids, text = [], ''
+    for new in tokens:
         ids += new[0].tolist()
         if not (whole := tok.decode(ids)).endswith('\ufffd'): # cut in the middle of a character
             yield whole[len(text):]
@@ -60,21 +61,24 @@ def save_run(
     folder # where to
 )->float: # the held-out loss of the weights saved, in nats
     "Write the best weights as Hugging Face would, `mingpt_tokenizer.json` and `loss.png`."
-    if trainer.last_eval < trainer.step: trainer.evaluate() # stopped by Ctrl-C between two evaluations
+    import matplotlib.pyplot as plt
+    if trainer.stopped: trainer.evaluate() # by Ctrl-C, between two evaluations
     trainer.load_best()
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
     tok.save(Path(folder)/'mingpt_tokenizer.json')
-    trainer.plot().savefig(Path(folder)/'loss.png')
+    with plt.style.context('mingpt_nb.mingpt'): fig = trainer.plot()
+    fig.savefig(Path(folder)/'loss.png')
+    plt.close(fig)
     return trainer.best['loss']
 
 # %% ../nbs/07_shakespeare.ipynb #be3acb17
 def report(
     trainer:Trainer # a callback for `on_eval_end`
 ):
-    "Print a line above the progress bar."
+    "Print the losses of this step above the progress bar."
     from tqdm.auto import tqdm
     h = trainer.history[-1]
-    tqdm.write(f"step {h['step']:>5}: training {h['loss']:.3f}, held out {h['test_loss']:.3f} nats")
+    tqdm.write(f"step {h['step']:>5}: training {h['loss']:.3f}" + (f", held out {h['test_loss']:.3f} nats" if 'test_loss' in h else ''))
 
 # %% ../nbs/07_shakespeare.ipynb #3c0a843b
 def shakespeare(
@@ -104,13 +108,15 @@ def shakespeare(
     train_ids, test_ids = split(torch.tensor(tok.encode(text)))
     torch.manual_seed(seed)
     model = GPT(GPTConfig(tok.vocab_size, block_size, n_layer, n_head, n_embd, dropout, dropout, dropout))
+    trainer = Trainer(model, RandomChunks(train_ids, block_size, seed), Windows(test_ids, block_size), config) # moves the model to the device
     sample = stream_text(model, tok, prompt, max_new_tokens, seed, do_sample=True, temperature=temperature)
-    opening = next(sample) # a prompt that the model can't read is found now, not after the training
+    opening = next(sample) # a prompt or a temperature that can't be is found now, not after the training
     print(f"text: {source}, {len(text):,} characters, {tok.vocab_size} of them different\nmodel: {model.num_params():,} parameters", flush=True)
-
-    trainer = Trainer(model, RandomChunks(train_ids, block_size, seed), Windows(test_ids, block_size), config)
     trainer.add_callback('on_eval_end', report)
-    trainer.train()
+    try: trainer.train()
+    except FloatingPointError:
+        if trainer.best['step']: save_run(trainer, tok, folder) # the last good weights
+        raise
     loss = save_run(trainer, tok, folder)
     print(f"held-out loss: {loss:.4f} nats a character ({loss / math.log(2):.3f} bits), over {len(test_ids) - 1:,} characters in windows of {block_size}\n")
     print(opening, end='')

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 # %% ../nbs/01_tokenizer.ipynb #abcfd653
 class Tokenizer:
     """Text to ids and back. `encode`, `decode` and `vocab_size` are all that the rest of the package asks for.
-    A subclass also has `state`, a dictionary with the arguments that make it anew: `save` writes them down."""
+    A subclass also has `state()`, a dictionary of the arguments that make it anew: `save` writes them down."""
 
 def _ints(ids, vocab_size):
     "`ids` as a list of integers. Raises `ValueError` at the first that is not in the vocabulary."

@@ -9,6 +9,7 @@ __all__ = ['OPTIMIZERS', 'lr_share', 'make_optimizers', 'TrainerConfig', 'Traine
 import math, signal, threading, time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -46,8 +47,8 @@ def make_optimizers(
 @dataclass
 class TrainerConfig:
     "How to train. The names are minGPT's. Raises `ValueError`, by name, for a setting out of range."
-    max_epochs:int=10 # times through the training data
-    max_steps:int=None # end after so many steps even if epochs are left
+    max_epochs:int=10 # times through the training data, at least 1
+    max_steps:int=None # end after so many steps even if epochs are left; None: no such end
     batch_size:int=64 # examples a step
     learning_rate:float=3e-4 # at the end of the warm-up
     optimizer:str='adamw' # or 'muon': Muon for the blocks' matrices, AdamW for the rest
@@ -64,11 +65,13 @@ class TrainerConfig:
     progress:bool=True # show a progress bar
 
     def __post_init__(self):
-        for name in 'max_epochs', 'max_steps', 'batch_size', 'eval_interval':
-            if (n := getattr(self, name)) is not None and n < 1: raise ValueError(f"{name}={n} must be at least 1")
+        for name in 'max_steps', 'max_epochs', 'batch_size', 'eval_interval':
+            n = getattr(self, name)
+            if n is None and name in ('max_steps', 'eval_interval'): continue
+            if not isinstance(n, Integral) or n < 1: raise ValueError(f"{name}={n} must be a whole number of at least 1")
         for name in 'learning_rate', 'grad_norm_clip':
-            if not getattr(self, name) > 0: raise ValueError(f"{name}={getattr(self, name)} must be above 0")
-        if self.weight_decay < 0: raise ValueError(f"weight_decay={self.weight_decay} must not be negative")
+            if not 0 < getattr(self, name) < math.inf: raise ValueError(f"{name}={getattr(self, name)} must be above 0 and finite")
+        if not 0 <= self.weight_decay < math.inf: raise ValueError(f"weight_decay={self.weight_decay} must be at least 0 and finite")
         if self.optimizer not in OPTIMIZERS: raise ValueError(f"optimizer={self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
 
 # %% ../nbs/06_trainer.ipynb #e1c44a0f
@@ -81,17 +84,20 @@ class Trainer:
         config:TrainerConfig=None # None: the defaults
     ):
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
         if not len(train_dataset): raise ValueError("train_dataset is empty")
         self.config = c = config or TrainerConfig()
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
+        AcceleratorState._reset_state() # or this run would inherit the precision of the one before
         self.accelerator = Accelerator(mixed_precision=c.mixed_precision)
+        if self.accelerator.num_processes > 1: raise ValueError(f"the Trainer runs in one process, not in {self.accelerator.num_processes}")
         self.device = self.accelerator.device
         optimizers = make_optimizers(model, c.optimizer, c.learning_rate, c.betas, c.weight_decay)
         self.model, *self.optimizers = self.accelerator.prepare(model, *optimizers)
         self.epoch_steps = math.ceil(len(train_dataset) / c.batch_size)
         self.total_steps = min(c.max_epochs * self.epoch_steps, c.max_steps or math.inf)
         self.callbacks = {'on_batch_end': [], 'on_eval_end': [], 'on_train_end': []}
-        self.step, self.tokens, self.history, self.stopped = 0, 0, [], False
+        self.step, self.tokens, self.last_eval, self.history, self.stopped = 0, 0, 0, [], False
         self.keep(math.inf)
 
 # %% ../nbs/06_trainer.ipynb #7f243d54
@@ -126,19 +132,21 @@ def train_step(self:Trainer,
     x:torch.Tensor, # ids, (B, T)
     y:torch.Tensor # targets, (B, T)
 )->dict: # what the history keeps of it
-    "Zero the gradients, backward, clip, step, decay. Raises `FloatingPointError` when the loss is not finite."
+    "Zero the gradients, backward, clip, step, decay. Raises `FloatingPointError` when the loss or the gradient is not finite."
     c = self.config
+    self.model.train()
     self.step, self.tokens = self.step + 1, self.tokens + y.numel()
     torch.manual_seed(c.seed * 1_000_003 + self.step) # dropout
     for o in self.optimizers: o.zero_grad()
     _, loss = self.model(x.to(self.device), y.to(self.device))
     self.accelerator.backward(loss)
     norm = self.accelerator.clip_grad_norm_(self.model.parameters(), c.grad_norm_clip)
-    lr = c.learning_rate * self.lr_share()
-    if not math.isfinite(loss.item()) or not (math.isfinite(norm) or self.accelerator.scaler): # fp16's scaler skips such steps itself
+    lr = self.current_lr()
+    if not math.isfinite(loss.item()) or not (math.isfinite(norm) or self.accelerator.scaler): # fp16 overflows now and then; its scaler skips such steps itself
         self.load_best()
-        raise FloatingPointError(f"the loss is {loss.item()} and the gradient's length {norm:.3g} at step {self.step} "
-            f"(learning rate {lr:.2g}); the model is back at its weights of step {self.best['step']}")
+        at, self.step, self.tokens = self.step, self.step - 1, self.tokens - y.numel() # this step did not happen
+        raise FloatingPointError(f"the loss is {loss.item()} and the gradient's length {norm:.3g} at step {at} "
+            f"(learning rate {lr:.2g}); the model is back at its weights of step {self.best['step']}, the best so far")
     for o in self.optimizers:
         for group in o.param_groups: group['lr'] = lr
         o.step()
@@ -146,25 +154,25 @@ def train_step(self:Trainer,
 
 # %% ../nbs/06_trainer.ipynb #f8121377
 @patch
-def lr_share(self:Trainer)->float: # 0..1
-    "Where the run is on its way up and down."
+def current_lr(self:Trainer)->float: # above or at 0
+    "The learning rate of this step, on the way up or down."
     c = self.config
-    if not c.lr_decay: return 1.
-    planned = c.final_tokens or self.total_steps * self.tokens / self.step
-    return lr_share(self.tokens, planned / 20 if c.warmup_tokens is None else c.warmup_tokens, planned)
+    if not c.lr_decay: return c.learning_rate
+    planned = c.final_tokens or (self.total_steps + 1) * self.tokens / self.step # the last step still moves
+    return c.learning_rate * lr_share(self.tokens, planned / 20 if c.warmup_tokens is None else c.warmup_tokens, planned)
 
 # %% ../nbs/06_trainer.ipynb #33bbf4de
 @patch
 def evaluate(self:Trainer)->float: # nats a target
     "The loss on all of `test_dataset`, or the mean training loss since the last call; remembered in `history`, the best weights in `best`."
     if self.test_dataset is None:
-        since = [h['loss'] for h in self.history if h['step'] > self.last_eval]
+        since = [h['loss'] for h in self.history if h['step'] > self.last_eval] or [self.best['loss']]
         loss = sum(since) / len(since)
     else:
         self.model.eval()
         loss = held_out_loss(lambda x, y: self.model(x.to(self.device), y.to(self.device)), self.test_dataset, self.config.batch_size)
         self.model.train()
-        self.history[-1]['test_loss'] = loss
+        if self.history: self.history[-1]['test_loss'] = loss
     self.last_eval = self.step
     if loss < self.best['loss']: self.keep(loss)
     self.trigger('on_eval_end')
@@ -202,10 +210,10 @@ def finish_step_on_ctrl_c(
 # %% ../nbs/06_trainer.ipynb #09c8155c
 @patch
 def train(self:Trainer):
-    "Train to the end, or to Ctrl-C, showing loss, learning rate, tokens a second and the time left. Raises `ValueError` for ids that the model does not have."
+    """Train to the end, or to Ctrl-C, showing loss, learning rate, tokens a second and the time left; the model stays in training mode.
+    Raises `ValueError` for ids that the model does not have, and `FloatingPointError` for a loss that is not finite."""
     from tqdm.auto import tqdm
-    self.model.train()
-    self.stopped, self.last_eval, start = False, self.step, (time.perf_counter(), self.tokens)
+    self.stopped, start = False, (time.perf_counter(), self.tokens)
     show = self.config.progress and self.accelerator.is_main_process
     with finish_step_on_ctrl_c(self), tqdm(total=self.total_steps, initial=self.step, unit='step', disable=not show) as bar:
         while self.step < self.total_steps and not self.stopped:
@@ -226,6 +234,9 @@ def train(self:Trainer):
 def check(self:Trainer, x:torch.Tensor, y:torch.Tensor):
     "Look at the first batch before any work starts: shapes, and ids that the model does not have."
     if x.shape != y.shape: raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; they must be equal")
+    for name, t in dict(x=x, y=y).items():
+        if t.dtype != torch.int64: raise ValueError(f"{name} is of type {t.dtype}; a data set gives torch.int64")
+    if (y == -100).all(): raise ValueError("no target of the first batch counts: all of y is -100")
     model = self.accelerator.unwrap_model(self.model)
     if hasattr(model, 'check_ids'): model.check_ids(x, y)
 
@@ -233,18 +244,18 @@ def check(self:Trainer, x:torch.Tensor, y:torch.Tensor):
 @patch
 def plot(self:Trainer, smooth:int=20 # steps in the running mean of the training loss
 ):
-    "Draw the losses and the learning rate of the run so far; returns the figure."
+    "Draw the losses and the learning rate of the run so far, in the style that is on; returns the figure. Raises `ValueError` before the first step."
     import matplotlib.pyplot as plt
-    with plt.style.context('mingpt_nb.mingpt'):
-        fig, (ax, rate) = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(3, 1))
-        steps, losses = [h['step'] for h in self.history], torch.tensor([h['loss'] for h in self.history])
-        ax.plot(steps, losses, alpha=0.25, lw=1, color='C0')
-        n = min(smooth, len(losses))
-        ax.plot(steps[n - 1:], losses.unfold(0, n, 1).mean(1), color='C0', label='training')
-        held = [(h['step'], h['test_loss']) for h in self.history if 'test_loss' in h]
-        if held: ax.plot(*zip(*held), 'o-', ms=4, color='C1', label='held out')
-        ax.set(xlabel='step', ylabel='loss (nats a token)')
-        ax.legend()
-        rate.plot(steps, [h['lr'] for h in self.history], color='C2')
-        rate.set(xlabel='step', title='learning rate')
+    if not self.history: raise ValueError("nothing to draw yet: call train first")
+    fig, (ax, rate) = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(3, 1))
+    steps, losses = [h['step'] for h in self.history], torch.tensor([h['loss'] for h in self.history])
+    ax.plot(steps, losses, alpha=0.25, lw=1, color='C0')
+    n = min(smooth, len(losses))
+    ax.plot(steps[n - 1:], losses.unfold(0, n, 1).mean(1), color='C0', label='training')
+    held = [(h['step'], h['test_loss']) for h in self.history if 'test_loss' in h]
+    if held: ax.plot(*zip(*held), 'o-', ms=4, color='C1', label='held out')
+    ax.set(xlabel='step', ylabel='loss (nats a token)')
+    ax.legend()
+    rate.plot(steps, [h['lr'] for h in self.history], color='C2')
+    rate.set(xlabel='step', title='learning rate')
     return fig

@@ -60,9 +60,11 @@ def main(
 )->int: # the exit code: 0, 1 for an error, 130 for a Ctrl-C that ends the program; argparse itself exits with 2
     "The console command."
     args = vars(make_parser().parse_args(argv))
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace') # a terminal without our letters
     try: args.pop('run')(**args)
     except BrokenPipeError: # the reader of our output has gone, as in `mingpt sample | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, FloatingPointError) as e:
         print(f'mingpt: error: {e}', file=sys.stderr)
         return 1

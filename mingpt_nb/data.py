@@ -142,7 +142,7 @@ def read_text(
     path # a file of UTF-8 text
 )->str: # its characters
     "Read a text file. Raises `ValueError` that says what is wrong with it."
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     try: text = path.read_text(encoding='utf-8')
     except UnicodeDecodeError as e: raise ValueError(f"{path} is not UTF-8 text: byte {e.start} is {e.object[e.start]:#04x}") from None
     except OSError as e: raise ValueError(f"{path} is not a text file that can be read: {'it is a folder' if path.is_dir() else e.strerror}") from None

@@ -35,12 +35,13 @@ class GPTConfig:
     def __post_init__(self):
         for name in 'vocab_size', 'block_size', 'n_layer', 'n_head', 'n_embd':
             n = getattr(self, name)
-            if not isinstance(n, Integral) or n < 1: raise ValueError(f"{name}={n} must be a whole number of at least 1")
+            if not isinstance(n, Integral) or isinstance(n, bool) or n < 1: raise ValueError(f"{name}={n!r} must be a whole number of at least 1")
             setattr(self, name, int(n))
         if self.n_embd % self.n_head: raise ValueError(f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}")
         for name in 'embd_pdrop', 'resid_pdrop', 'attn_pdrop':
             p = getattr(self, name)
-            if not isinstance(p, Real) or not 0 <= p <= 1: raise ValueError(f"{name}={p} must be between 0 and 1")
+            if not isinstance(p, Real) or not 0 <= p <= 1: raise ValueError(f"{name}={p!r} must be between 0 and 1")
+        if not isinstance(self.tie_word_embeddings, bool): raise ValueError(f"tie_word_embeddings={self.tie_word_embeddings!r} must be True or False")
 
 # %% ../nbs/05_model.ipynb #e91d694b
 SIZES = {
@@ -109,6 +110,7 @@ class GPT(nn.Module):
         x = self.embed(idx, start=seen) # (B, T) -> (B, T, C)
         for i, block in enumerate(self.transformer.h): x = block(x, cache[i] if cache else None)
         logits = self.lm_head(self.transformer.ln_f(x)) # (B, T, C) -> (B, T, V)
+        if targets is not None and targets.shape != idx.shape: raise ValueError(f"targets have shape {tuple(targets.shape)} and idx {tuple(idx.shape)}; they must be equal")
         return logits, None if targets is None else cross_entropy(logits, targets)
 
 # %% ../nbs/05_model.ipynb #836acd71
@@ -176,6 +178,7 @@ def stream(self:GPT,
     check_sampling(temperature, top_k, top_p)
     check_idx(idx, self.config.block_size)
     self.check_ids(idx)
+    if max_new_tokens < 0: raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative")
     @torch.no_grad()
     def steps(idx):
         idx, start, cache, was_training = idx.to(self.lm_head.weight.device), 0, None, self.training # the model sees idx[:, start:]
@@ -262,14 +265,17 @@ def from_pretrained(cls:GPT,
     if not isinstance(config, dict) or not {'vocab_size', 'n_positions'} <= config.keys(): raise ValueError(f"{folder/'config.json'} is not a configuration: it lacks vocab_size or n_positions")
     for k, v in FIXED.items():
         if config.get(k, v) != v: raise ValueError(f"{folder/'config.json'} has {k}={config[k]!r}; this model is a GPT-2 with {k}={v!r}")
-    fields = {k: config[k] for k in GPTConfig.__dataclass_fields__ if k in config}
-    model = cls(GPTConfig(block_size=config['n_positions'], **fields))
+    fields = {k: config[k] for k in GPTConfig.__dataclass_fields__ if k in config and k != 'block_size'}
+    sizes = GPTConfig(block_size=config['n_positions'], **fields)
     try: weights = load_file(folder/'model.safetensors')
     except SafetensorError as e: raise ValueError(f"{folder/'model.safetensors'} is cut off or damaged: {e}") from None
-    if model.config.tie_word_embeddings and 'transformer.wte.weight' in weights: weights['lm_head.weight'] = weights['transformer.wte.weight']
-    weights = {k: w.T if k.endswith(TRANSPOSED) and w.dim() == 2 else w for k, w in weights.items()}
+    if sizes.n_layer > len(weights): raise ValueError(f"config.json asks for n_layer={sizes.n_layer}, but {folder/'model.safetensors'} holds only {len(weights)} weights")
+    if sizes.tie_word_embeddings and 'transformer.wte.weight' in weights: weights['lm_head.weight'] = weights['transformer.wte.weight']
+    weights = {k: w.T.contiguous() if k.endswith(TRANSPOSED) and w.dim() == 2 else w for k, w in weights.items()}
+    with torch.device('meta'): model = cls(sizes) # shapes without memory, so that wrong sizes cost nothing
     check_weights(weights, model.state_dict(), folder/'model.safetensors')
-    model.load_state_dict(weights)
+    model.load_state_dict({k: w.float() for k, w in weights.items()}, assign=True)
+    if sizes.tie_word_embeddings: model.lm_head.weight = model.transformer.wte.weight
     return model.eval()
 
 # %% ../nbs/05_model.ipynb #5fbe6f8b
@@ -277,9 +283,10 @@ def check_weights(have:dict, # name to tensor: what a file holds
     want:dict, # name to tensor: what the model needs
     file # named in the error
 ):
-    "Raises `ValueError` that names weights which are missing, left over or of another shape."
+    "Raises `ValueError` that names weights which are missing, left over, of another shape or not finite numbers."
     def few(names): return ', '.join(sorted(names)[:3]) + (' …' if len(names) > 3 else '')
     if missing := want.keys() - have.keys(): raise ValueError(f"{file} lacks {len(missing)} weights: {few(missing)}")
     if extra := have.keys() - want.keys(): raise ValueError(f"{file} holds {len(extra)} weights too many: {few(extra)}")
     for k in want:
         if have[k].shape != want[k].shape: raise ValueError(f"{file}: {k} has shape {tuple(have[k].shape)}, but config.json asks for {tuple(want[k].shape)}")
+        if not have[k].is_floating_point() or not have[k].isfinite().all(): raise ValueError(f"{file}: {k} holds values that are not finite numbers")

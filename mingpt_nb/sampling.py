@@ -65,12 +65,12 @@ def held_out_loss(
 
 # %% ../nbs/02_sampling.ipynb #9d6012cc
 def check_sampling(
-    temperature:float=1., # above 0, finite
+    temperature:float=1., # above 0 (1e-6 at least), finite
     top_k:int=None, # at least 1, or None
     top_p:float=None # above 0, at most 1, or None
 ):
     "Raises `ValueError` for a setting out of range."
-    if not 0 < temperature < math.inf: raise ValueError(f"temperature={temperature} must be above 0 and finite; for the likeliest token use do_sample=False")
+    if not 1e-6 <= temperature < math.inf: raise ValueError(f"temperature={temperature} must be above 0 (1e-6 at least) and finite; for the likeliest token use do_sample=False")
     if top_k is not None and not top_k >= 1: raise ValueError(f"top_k={top_k} must be at least 1")
     if top_p is not None and not 0 < top_p <= 1: raise ValueError(f"top_p={top_p} must be above 0 and at most 1")
 
@@ -91,6 +91,7 @@ def next_probs(
     if top_p is not None and top_p < 1:
         ranked, order = probs.sort(dim=-1, descending=True, stable=True) # of equals the lower id comes first
         beyond = ranked.cumsum(-1) - ranked >= top_p # the tokens before this one are already enough
+        beyond[..., 0] = False # the likeliest always stays
         probs = probs.masked_fill(beyond.scatter(-1, order, beyond), 0.)
         probs = probs / probs.sum(-1, keepdim=True)
     return probs

@@ -70,8 +70,9 @@ class TrainerConfig:
             if n is None and name in ('max_steps', 'eval_interval'): continue
             if not isinstance(n, Integral) or n < 1: raise ValueError(f"{name}={n} must be a whole number of at least 1")
         for name in 'learning_rate', 'grad_norm_clip':
-            if not 0 < getattr(self, name) < math.inf: raise ValueError(f"{name}={getattr(self, name)} must be above 0 and finite")
+            if not 0 < getattr(self, name) <= 1e9: raise ValueError(f"{name}={getattr(self, name)} must be above 0 and at most 1e9")
         if not 0 <= self.weight_decay < math.inf: raise ValueError(f"weight_decay={self.weight_decay} must be at least 0 and finite")
+        if not 0 <= self.seed < 2**32: raise ValueError(f"seed={self.seed} must be at least 0 and below 2**32")
         if self.optimizer not in OPTIMIZERS: raise ValueError(f"optimizer={self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
 
 # %% ../nbs/06_trainer.ipynb #e1c44a0f
@@ -164,7 +165,7 @@ def current_lr(self:Trainer)->float: # above or at 0
 # %% ../nbs/06_trainer.ipynb #33bbf4de
 @patch
 def evaluate(self:Trainer)->float: # nats a target
-    "The loss on all of `test_dataset`, or the mean training loss since the last call; remembered in `history`, the best weights in `best`."
+    "The loss on all of `test_dataset`, or the mean training loss since the last call; remembered in `history`, the best weights in `best`. Raises `FloatingPointError` when it is not finite."
     if self.test_dataset is None:
         since = [h['loss'] for h in self.history if h['step'] > self.last_eval] or [self.best['loss']]
         loss = sum(since) / len(since)
@@ -174,6 +175,9 @@ def evaluate(self:Trainer)->float: # nats a target
         self.model.train()
         if self.history: self.history[-1]['test_loss'] = loss
     self.last_eval = self.step
+    if not math.isfinite(loss):
+        self.load_best()
+        raise FloatingPointError(f"the held-out loss is {loss} at step {self.step}; the model is back at its weights of step {self.best['step']}, the best so far")
     if loss < self.best['loss']: self.keep(loss)
     self.trigger('on_eval_end')
     return loss
@@ -203,9 +207,10 @@ def finish_step_on_ctrl_c(
         if trainer.stopped: raise KeyboardInterrupt
         trainer.stopped = True
     if threading.current_thread() is not threading.main_thread(): yield; return # only the main thread hears signals
-    before = signal.signal(signal.SIGINT, ask)
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try: yield
-    finally: signal.signal(signal.SIGINT, before)
+    finally:
+        for s, handler in before.items(): signal.signal(s, handler)
 
 # %% ../nbs/06_trainer.ipynb #09c8155c
 @patch
@@ -219,7 +224,9 @@ def train(self:Trainer):
         while self.step < self.total_steps and not self.stopped:
             epoch, skip = divmod(self.step, self.epoch_steps)
             for x, y in self.batches(epoch, skip):
-                if self.step == 0: self.check(x, y)
+                if self.step == 0:
+                    self.check(x, y)
+                    if self.test_dataset is not None: self.check(*next(iter(DataLoader(self.test_dataset, self.config.batch_size))))
                 self.history.append(self.train_step(x, y))
                 speed = (self.tokens - start[1]) / (time.perf_counter() - start[0])
                 bar.set_postfix_str(f"loss {self.history[-1]['loss']:.3f}, lr {self.history[-1]['lr']:.1e}, {speed:,.0f} tokens/s", refresh=False)

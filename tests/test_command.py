@@ -102,7 +102,7 @@ def test_folder_that_cannot_be_written(mingpt, text, tmp_path, out):
     complains(done, tmp_path/'there')
     assert (tmp_path/'there').read_text() == 'a file of yours'
 
-@pytest.mark.parametrize('args', [['--temperature', 0], ['--temperature', -1], ['--top-k', 0], ['--top-p', 1.5]], ids=lambda args: ' '.join(map(str, args)))
+@pytest.mark.parametrize('args', [['--temperature', 0], ['--temperature', -1], ['--temperature', 1e-300], ['--top-k', 0], ['--top-p', 1.5], ['--max-new-tokens', -5]], ids=lambda args: ' '.join(map(str, args)))
 def test_bad_sampling(mingpt, trained, args):
     complains(mingpt('sample', '--model', trained.folder, '--prompt', 'KING:', *args), args[0].strip('-').replace('-', '_'))
 
@@ -147,6 +147,27 @@ def test_interrupt_keeps_the_model(mingpt, text, tmp_path):
     assert code in (0, 130) and b'Traceback' not in got, got.decode()
     done = mingpt('sample', '--model', tmp_path/'model', '--prompt', 'KING:', '--max-new-tokens', 5)
     assert done.code == 0 and done.out.startswith('KING:'), done.err
+
+@pytest.mark.parametrize('signals', [['SIGKILL'], ['SIGTERM'], ['SIGINT', 'SIGINT']], ids='+'.join)
+def test_a_run_that_is_killed_leaves_its_best_model(mingpt, text, tmp_path, signals):
+    "Whatever ends a run after its first evaluation, the folder holds a whole model."
+    small = ['--n-layer', 1, '--n-embd', 32, '--eval-interval', 5]
+    process = mingpt.start('shakespeare', '--text', text, '--out', tmp_path/'model', '--max-steps', 1_000_000, *small)
+    try:
+        read_until(process, rb'step +10:')
+        for s in signals: process.send_signal(signal.Signals[s])
+        process.wait(timeout=90)
+    finally: process.kill()
+    done = mingpt('sample', '--model', tmp_path/'model', '--prompt', 'KING:', '--max-new-tokens', 5)
+    assert done.code == 0 and done.out.startswith('KING:'), done.err
+
+def test_a_loss_that_is_no_number(mingpt, text, tmp_path):
+    "It stops, says where, and the best model so far is in the folder."
+    small = ['--n-layer', 1, '--n-embd', 32, '--eval-interval', 1, '--max-steps', 1000]
+    done = mingpt('shakespeare', '--text', text, '--out', tmp_path/'model', '--learning-rate', 1e8, *small)
+    assert done.code == 1 and 'Traceback' not in done.err, done.err
+    assert re.search(r'mingpt: error: the .*loss is (nan|-?inf).* at step \d+', done.err), done.err
+    assert mingpt('sample', '--model', tmp_path/'model', '--prompt', 'KING:', '--max-new-tokens', 5).code == 0
 
 @pytest.fixture(params=['refuses', 'is silent'])
 def dead_proxy(request):

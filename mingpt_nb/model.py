@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'TRANSPOSED', 'FIXED', 'GPTConfig', 'check_idx', 'GPT', 'check_weights']
 
 # %% ../nbs/05_model.ipynb #dccbbe28
-import json, math, os
+import json, os
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -34,13 +34,11 @@ class GPTConfig:
 
     def __post_init__(self):
         for name in 'vocab_size', 'block_size', 'n_layer', 'n_head', 'n_embd':
-            n = getattr(self, name)
-            if not isinstance(n, Integral) or isinstance(n, bool) or n < 1: raise ValueError(f"{name}={n!r} must be a whole number of at least 1")
+            if not isinstance(n := getattr(self, name), Integral) or isinstance(n, bool) or n < 1: raise ValueError(f"{name}={n!r} must be a whole number of at least 1")
             setattr(self, name, int(n))
         if self.n_embd % self.n_head: raise ValueError(f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}")
         for name in 'embd_pdrop', 'resid_pdrop', 'attn_pdrop':
-            p = getattr(self, name)
-            if not isinstance(p, Real) or not 0 <= p <= 1: raise ValueError(f"{name}={p!r} must be between 0 and 1")
+            if not isinstance(p := getattr(self, name), Real) or not 0 <= p <= 1: raise ValueError(f"{name}={p!r} must be between 0 and 1")
         if not isinstance(self.tie_word_embeddings, bool): raise ValueError(f"tie_word_embeddings={self.tie_word_embeddings!r} must be True or False")
 
 # %% ../nbs/05_model.ipynb #e91d694b
@@ -242,9 +240,8 @@ def save_pretrained(self:GPT,
     folder.mkdir(parents=True, exist_ok=True)
     config = asdict(self.config)
     config = {'architectures': ['GPT2LMHeadModel'], **FIXED, 'n_positions': config.pop('block_size'), **config, 'bos_token_id': None, 'eos_token_id': None}
-    weights = self.state_dict()
-    if self.config.tie_word_embeddings: del weights['lm_head.weight'] # it is wte
-    weights = {k: (w.T if k.endswith(TRANSPOSED) else w).contiguous() for k, w in weights.items()}
+    tied = {'lm_head.weight'} if self.config.tie_word_embeddings else set() # it is wte
+    weights = {k: (w.T if k.endswith(TRANSPOSED) else w).contiguous() for k, w in self.state_dict().items() if k not in tied}
     save_file(weights, folder/'model.safetensors.part', metadata={'format': 'pt'})
     (folder/'config.json.part').write_text(json.dumps(config, indent=2), encoding='utf-8')
     for name in 'model.safetensors', 'config.json': os.replace(folder/f'{name}.part', folder/name) # all or nothing
@@ -265,8 +262,7 @@ def from_pretrained(cls:GPT,
     if not isinstance(config, dict) or not {'vocab_size', 'n_positions'} <= config.keys(): raise ValueError(f"{folder/'config.json'} is not a configuration: it lacks vocab_size or n_positions")
     for k, v in FIXED.items():
         if config.get(k, v) != v: raise ValueError(f"{folder/'config.json'} has {k}={config[k]!r}; this model is a GPT-2 with {k}={v!r}")
-    fields = {k: config[k] for k in GPTConfig.__dataclass_fields__ if k in config and k != 'block_size'}
-    sizes = GPTConfig(block_size=config['n_positions'], **fields)
+    sizes = GPTConfig(block_size=config['n_positions'], **{k: config[k] for k in GPTConfig.__dataclass_fields__ if k in config and k != 'block_size'})
     try: weights = load_file(folder/'model.safetensors')
     except SafetensorError as e: raise ValueError(f"{folder/'model.safetensors'} is cut off or damaged: {e}") from None
     if sizes.n_layer > len(weights): raise ValueError(f"config.json asks for n_layer={sizes.n_layer}, but {folder/'model.safetensors'} holds only {len(weights)} weights")
@@ -284,9 +280,8 @@ def check_weights(have:dict, # name to tensor: what a file holds
     file # named in the error
 ):
     "Raises `ValueError` that names weights which are missing, left over, of another shape or not finite numbers."
-    def few(names): return ', '.join(sorted(names)[:3]) + (' …' if len(names) > 3 else '')
-    if missing := want.keys() - have.keys(): raise ValueError(f"{file} lacks {len(missing)} weights: {few(missing)}")
-    if extra := have.keys() - want.keys(): raise ValueError(f"{file} holds {len(extra)} weights too many: {few(extra)}")
+    if missing := want.keys() - have.keys(): raise ValueError(f"{file} lacks {len(missing)} weights: {', '.join(sorted(missing)[:3])}")
+    if extra := have.keys() - want.keys(): raise ValueError(f"{file} holds {len(extra)} weights too many: {', '.join(sorted(extra)[:3])}")
     for k in want:
         if have[k].shape != want[k].shape: raise ValueError(f"{file}: {k} has shape {tuple(have[k].shape)}, but config.json asks for {tuple(want[k].shape)}")
         if not have[k].is_floating_point() or not have[k].isfinite().all(): raise ValueError(f"{file}: {k} holds values that are not finite numbers")

@@ -162,12 +162,11 @@ def test_a_run_that_is_killed_leaves_its_best_model(mingpt, text, tmp_path, sign
     assert done.code == 0 and done.out.startswith('KING:'), done.err
 
 def test_a_loss_that_is_no_number(mingpt, text, tmp_path):
-    "It stops, says where, and the best model so far is in the folder."
+    "It stops, and says at which step and whose weights the model has now."
     small = ['--n-layer', 1, '--n-embd', 32, '--eval-interval', 1, '--max-steps', 1000]
     done = mingpt('shakespeare', '--text', text, '--out', tmp_path/'model', '--learning-rate', 1e8, *small)
     assert done.code == 1 and 'Traceback' not in done.err, done.err
-    assert re.search(r'mingpt: error: the .*loss is (nan|-?inf).* at step \d+', done.err), done.err
-    assert mingpt('sample', '--model', tmp_path/'model', '--prompt', 'KING:', '--max-new-tokens', 5).code == 0
+    assert re.search(r'mingpt: error: the .*loss is (nan|-?inf).* at step \d+.*weights of step \d+', done.err), done.err
 
 @pytest.fixture(params=['refuses', 'is silent'])
 def dead_proxy(request):

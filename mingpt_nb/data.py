@@ -77,9 +77,19 @@ class Windows(Dataset):
         return x, y # (T,) each
 
 # %% ../nbs/00_data.ipynb #0cc282ca
-DATASETS = {'tinyshakespeare.txt': (
-    'https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt',
-    '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed')}
+DATASETS = { # name: (address, sha256)
+    'tinyshakespeare.txt': (
+        'https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt',
+        '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed'),
+    'encoder.json': ( # GPT-2's vocabulary, and below its merges
+        'https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/encoder.json',
+        '196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783'),
+    'vocab.bpe': (
+        'https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe',
+        '1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5'),
+    'cifar-10-binary.tar.gz': (
+        'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
+        'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd')}
 
 def data_folders()->list: # of `Path`
     "Where data sets are looked for: the folder in `MINGPT_NB_DATA`, if that is set, then a cache folder of the user's."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLASSES', 'RECORD', 'cifar10_folder', 'unpack', 'load_batch', 'load_cifar10', 'sheet', 'shrink', 'nearest',
            'spread_out', 'kmeans', 'Palette', 'save_palette', 'load_palette', 'Pictures', 'paint', 'class_losses',
-           'save_pictures', 'save_completions', 'cifar10', 'load_painter']
+           'save_pictures', 'save_completions', 'prepare', 'cifar10', 'load_painter']
 
 # %% ../nbs/08_cifar10.ipynb #65d7aac0
 import json, math, os, shlex, tarfile, tempfile
@@ -271,9 +271,9 @@ def save_pictures(
     **how # as in `paint`
 ):
     "Paint a sheet of pictures. Raises `ValueError` for a class that does not exist."
-    from PIL import Image
+    from matplotlib.image import imsave
     pictures = paint(model, palette, torch.full((n, 1), palette.opening(name)), seed, **how)
-    Image.fromarray(sheet(pictures, zoom=6)).save(path)
+    imsave(path, sheet(pictures, zoom=6))
 
 def save_completions(
     model:GPT,
@@ -284,7 +284,7 @@ def save_completions(
     seed:int=0
 ):
     "In each row: the upper half that is given, so many ways to go on, the original."
-    from PIL import Image
+    from matplotlib.image import imsave
     side = math.isqrt(ids.shape[1])
     opening = torch.full((len(ids), 1), palette.any)
     start = torch.cat([opening, ids[:, :side * side // 2].long()], 1)
@@ -292,13 +292,28 @@ def save_completions(
     given = truth.clone()
     given[:, side // 2:] = 136
     rows = [given, *(paint(model, palette, start, seed + i) for i in range(ways)), truth]
-    Image.fromarray(sheet(torch.stack(rows, 1).flatten(0, 1), columns=len(rows), zoom=6)).save(path)
+    imsave(path, sheet(torch.stack(rows, 1).flatten(0, 1), columns=len(rows), zoom=6))
+
+# %% ../nbs/08_cifar10.ipynb #d6cd49bb
+def prepare(
+    side:int=16, # 8, 16 or 32
+    n_colours:int=512, # colours in the palette, 1..4096
+    n_test:int=500, # test pictures, 1..10000
+    seed:int=42 # of the palette
+)->tuple: # the palette, ids and labels to train on, ids to test on
+    "CIFAR-10, small and in few colours. Raises what `load_cifar10` raises."
+    (pictures, labels), (tests, _) = load_cifar10(), load_cifar10('test')
+    pictures, tests = shrink(pictures, side), shrink(tests[:n_test], side)
+    pixels = pictures.reshape(-1, 3)
+    some = torch.randint(len(pixels), (250_000,), generator=torch.Generator().manual_seed(seed))
+    palette = Palette(kmeans(pixels[some], n_colours, seed=seed))
+    return palette, palette.encode(pictures), labels, palette.encode(tests)
 
 # %% ../nbs/08_cifar10.ipynb #bb4dc3c9
 def cifar10(
     side:int=16, # 8, 16 or 32: pictures of side × side pixels
     out:str='out/cifar10', # the folder for the model and the pictures
-    n_colours:int=512, # colours in the palette, 2..4096
+    n_colours:int=512, # colours in the palette, 1..4096
     n_layer:int=6, # blocks
     n_head:int=4, # attention heads in a block; must divide n_embd
     n_embd:int=128, # numbers in a pixel's vector
@@ -315,22 +330,18 @@ def cifar10(
     config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate,
                            optimizer=optimizer, eval_interval=eval_interval, seed=seed)
     if side not in (8, 16, 32): raise ValueError(f"side={side} must be 8, 16 or 32")
-    if not 2 <= n_colours <= 4096: raise ValueError(f"n_colours={n_colours} must be between 2 and 4096")
-    if not 1 <= n_test <= 10_000: raise ValueError(f"n_test={n_test} must be between 1 and 10000")
+    for name, n, most in ('n_colours', n_colours, 4096), ('n_test', n_test, 10_000):
+        if not 1 <= n <= most: raise ValueError(f"{name}={n} must be between 1 and {most}")
     sizes = GPTConfig(n_colours + 11, side**2, n_layer, n_head, n_embd, dropout, dropout, dropout)
     folder = check_folder(out)
-    (pictures, labels), (tests, _) = load_cifar10(), load_cifar10('test')
-    pictures, tests = shrink(pictures, side), shrink(tests[:n_test], side)
-    print(f"{len(pictures):,} pictures of {side} × {side} pixels; choosing {n_colours} colours …", flush=True)
-    every = pictures.reshape(-1, 3)
-    palette = Palette(kmeans(every[torch.randint(len(every), (250_000,), generator=torch.Generator().manual_seed(seed))], n_colours, seed=seed))
+    print(f"choosing {n_colours} colours …", flush=True)
+    palette, ids, labels, test_ids = prepare(side, n_colours, n_test, seed)
     save_palette(palette, folder)
     torch.manual_seed(seed)
-    model, test_ids = GPT(sizes), palette.encode(tests)
-    print(f"model: {model.num_params():,} parameters", flush=True)
-    trainer = Trainer(model, Pictures(palette.encode(pictures), palette, labels, vary=True, seed=seed), Pictures(test_ids, palette), config)
-    trainer.add_callback('on_eval_end', partial(_save_best_pictures, palette=palette, folder=folder, seed=seed))
-    trainer.add_callback('on_eval_end', report)
+    model = GPT(sizes)
+    print(f"{len(ids):,} pictures of {side} × {side} pixels\nmodel: {model.num_params():,} parameters", flush=True)
+    trainer = Trainer(model, Pictures(ids, palette, labels, vary=True, seed=seed), Pictures(test_ids, palette), config)
+    for callback in partial(_save_best_pictures, palette=palette, folder=folder, seed=seed), report: trainer.add_callback('on_eval_end', callback)
     trainer.train()
     if trainer.stopped: trainer.evaluate() # by Ctrl-C, between two evaluations
     trainer.load_best()

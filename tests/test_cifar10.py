@@ -116,7 +116,7 @@ def test_without_data_and_without_a_network(mingpt, tmp_path):
     env = {k: 'http://127.0.0.1:9' for k in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'all_proxy', 'ALL_PROXY')} | {'no_proxy': '', 'XDG_CACHE_HOME': str(tmp_path/'cache')}
     complains(mingpt('cifar10', '--out', tmp_path/'out', env=env), 'cifar-10-binary.tar.gz', tmp_path/'cache')
 
-@pytest.mark.parametrize('args', [['--side', 12], ['--n-colours', 1], ['--n-test', 0], ['--n-head', 3]], ids=lambda args: ' '.join(map(str, args)))
+@pytest.mark.parametrize('args', [['--side', 12], ['--n-colours', 0], ['--n-test', 0], ['--n-head', 3]], ids=lambda args: ' '.join(map(str, args)))
 def test_bad_options(mingpt, data, tmp_path, args):
     complains(mingpt('cifar10', '--out', tmp_path/'out', *args, env={'MINGPT_NB_DATA': str(data)}), args[0].strip('-').replace('-', '_'))
     assert not (tmp_path/'out').exists()

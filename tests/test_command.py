@@ -45,9 +45,10 @@ def options(help):
 
 def test_help(mingpt):
     done = mingpt('--help')
-    assert done.code == 0 and 'shakespeare' in done.out and 'sample' in done.out
+    assert done.code == 0 and all(c in done.out for c in ('shakespeare', 'cifar10', 'adder', 'sample'))
 
-@pytest.mark.parametrize('command, some', [('shakespeare', ['--text', '--out', '--max-steps', '--seed']), ('sample', ['--model', '--prompt', '--max-new-tokens', '--temperature', '--seed'])])
+@pytest.mark.parametrize('command, some', [('shakespeare', ['--text', '--out', '--max-steps', '--seed']), ('cifar10', ['--side', '--out', '--n-colours', '--seed']),
+    ('adder', ['--model', '--ndigit', '--out', '--seed']), ('sample', ['--model', '--prompt', '--max-new-tokens', '--temperature', '--seed', '--png'])])
 def test_help_names_every_default(mingpt, command, some):
     done = mingpt(command, '--help')
     entries = options(done.out)

@@ -1,0 +1,102 @@
+"""How fast we write, beside others: the same random weights, the same prompt, two CPU threads, one sequence.
+
+    python tests/race.py                                            beside Hugging Face's `generate` with its cache
+    python tests/race.py --nanogpt ../nanoGPT --mingpt ../minGPT    and beside checkouts of these
+    python tests/race.py --size small                               one of the two sizes only
+
+All run in turn, round by round, so that a busy machine is busy for all; the medians are compared. The floor is the time
+that the matrix-vector products of one token take by themselves, measured in the same rounds.
+"""
+import argparse, importlib.util, os, statistics, sys, tempfile, time
+from pathlib import Path
+
+SIZES = {'small': (dict(vocab_size=65, block_size=256, n_layer=6, n_head=6, n_embd=384), 255, 40),
+         'gpt2': (dict(vocab_size=50257, block_size=1024, n_layer=12, n_head=12, n_embd=768), 128, 40)}
+
+
+def load(path, name):
+    "A module from a file of a checkout."
+    sys.path.insert(0, str(Path(path).resolve().parent.parent)) # minGPT's imports itself as a package
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def ours(folder, sizes, new, top_k):
+    from mingpt_nb.model import GPT
+    model = GPT.from_pretrained(folder)
+    return lambda idx: model.generate(idx, new, do_sample=True, top_k=top_k)
+
+
+def hugging_face(folder, sizes, new, top_k):
+    import transformers
+    transformers.logging.set_verbosity_error()
+    model = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+    return lambda idx: model.generate(idx, max_new_tokens=new, do_sample=True, top_k=top_k, use_cache=True, pad_token_id=0, attention_mask=idx.new_ones(idx.shape))
+
+
+def nanogpt(checkout, sizes, new, top_k):
+    m = load(Path(checkout)/'model.py', 'nanogpt')
+    model = m.GPT(m.GPTConfig(**sizes, dropout=0., bias=True)).eval()
+    return lambda idx: model.generate(idx, new, top_k=top_k)
+
+
+def mingpt(checkout, sizes, new, top_k):
+    m = load(Path(checkout)/'mingpt'/'model.py', 'mingpt_model')
+    config = m.GPT.get_default_config()
+    config.model_type = None
+    for k, v in sizes.items(): setattr(config, k, v)
+    model = m.GPT(config).eval()
+    return lambda idx: model.generate(idx, new, do_sample=True, top_k=top_k)
+
+
+def floor(sizes, new):
+    "Nothing but the matrix-vector products of `new` tokens, each weight read once a token."
+    import torch
+    C, V = sizes['n_embd'], sizes['vocab_size']
+    shapes = [(3 * C, C), (C, C), (4 * C, C), (C, 4 * C)] * sizes['n_layer'] + [(V, C)]
+    work = [(torch.randn(shape) * .02, torch.randn(shape[1])) for shape in shapes]
+    def run(idx):
+        for _ in range(new):
+            for w, x in work: torch.mv(w, x)
+    return run
+
+
+def race(name, rounds, checkouts):
+    "Print tokens a second of each, and the ratios."
+    import torch
+    from mingpt_nb.model import GPT, GPTConfig
+    sizes, new, top_k = SIZES[name]
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        GPT(GPTConfig(**sizes)).save_pretrained(folder)
+        runners = {'mingpt_nb': ours(folder, sizes, new, top_k), 'Hugging Face': hugging_face(folder, sizes, new, top_k)}
+    for other, make in ('nanoGPT', nanogpt), ('minGPT', mingpt):
+        if checkouts[other]: runners[other] = make(checkouts[other], sizes, new, top_k)
+    runners['floor'] = floor(sizes, new)
+    idx, times = torch.zeros(1, 1, dtype=torch.int64), {r: [] for r in runners}
+    with torch.no_grad():
+        for _ in range(rounds + 1): # the first round is for warming up
+            for r, run in runners.items():
+                start = time.perf_counter()
+                run(idx)
+                times[r].append(time.perf_counter() - start)
+    speed = {r: new / statistics.median(t[1:]) for r, t in times.items()}
+    print(f"\n{name}: " + ', '.join(f'{k} {v}' for k, v in sizes.items()) + f", {new} new tokens, top-k {top_k}; median of {rounds}")
+    for r, v in speed.items(): print(f"  {r:13} {v:7.0f} tokens/s" + (f"   {speed['mingpt_nb'] / v:5.2f} times as fast are we" if r not in ('mingpt_nb', 'floor') else ''))
+    print(f"  we reach {speed['mingpt_nb'] / speed['floor']:.0%} of the floor")
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--nanogpt', help='a checkout of karpathy/nanoGPT')
+    parser.add_argument('--mingpt', help='a checkout of karpathy/minGPT')
+    parser.add_argument('--size', choices=SIZES, help='only this size (default: both)')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--threads', type=int, default=2)
+    args = parser.parse_args()
+    os.environ['OMP_NUM_THREADS'] = str(args.threads)
+    import torch
+    torch.set_num_threads(args.threads)
+    for name in [args.size] if args.size else SIZES: race(name, args.rounds, {'nanoGPT': args.nanogpt, 'minGPT': args.mingpt})

@@ -47,7 +47,7 @@ class Sums(Dataset):
         held = held_out(ndigit, seed)
         test = torch.zeros(100**ndigit, dtype=torch.bool)
         test[held] = True
-        self.ndigit, self.reverse, self.block_size, self.prompt = ndigit, reverse, 3 * ndigit, 2 * ndigit # prompt: the tokens of the question
+        self.ndigit, self.reverse, self.seed, self.block_size, self.prompt = ndigit, reverse, seed, 3 * ndigit, 2 * ndigit # prompt: the tokens of the question
         self.pairs = (test if split == 'test' else ~test).nonzero()[:, 0] # a * 10**ndigit + b
 
     def __len__(self): return len(self.pairs)
@@ -175,19 +175,20 @@ def save_adder(
 ):
     "Write the model, and `mingpt_adder.json`."
     model.save_pretrained(folder)
-    (Path(folder)/'mingpt_adder.json').write_text(json.dumps(dict(ndigit=sums.ndigit, reverse=sums.reverse)), encoding='utf-8')
+    (Path(folder)/'mingpt_adder.json').write_text(json.dumps(dict(ndigit=sums.ndigit, reverse=sums.reverse, seed=sums.seed)), encoding='utf-8')
 
 def load_adder(
     folder # what `save_adder` wrote
 )->tuple: # the model, and the `Sums` of its exam
     "Raises `FileNotFoundError` for a file that is missing and `ValueError` for one that does not fit."
-    file = Path(folder)/'mingpt_adder.json'
+    folder = Path(folder).expanduser()
+    file = folder/'mingpt_adder.json'
     if not file.is_file(): raise FileNotFoundError(f"{folder} is not the folder of a model that adds: it has no {file.name}")
     try: about = json.loads(file.read_text(encoding='utf-8'))
     except ValueError as e: raise ValueError(f"{file} is not JSON: {e}") from None
-    if not isinstance(about, dict) or about.keys() != {'ndigit', 'reverse'} or not isinstance(about['reverse'], bool):
-        raise ValueError(f"{file} must hold a number ndigit and a true or false reverse, not {str(about)[:60]}")
-    model, sums = GPT.from_pretrained(folder), Sums(about['ndigit'], 'test', about['reverse'])
+    if not isinstance(about, dict) or about.keys() != {'ndigit', 'reverse', 'seed'} or not isinstance(about['reverse'], bool) or type(about['seed']) is not int:
+        raise ValueError(f"{file} must hold the numbers ndigit and seed, and a true or false reverse, not {str(about)[:60]}")
+    model, sums = GPT.from_pretrained(folder), Sums(about['ndigit'], 'test', about['reverse'], about['seed'])
     have = model.config.vocab_size, model.config.block_size
     if have != (10, sums.block_size): raise ValueError(f"{folder}: ndigit={sums.ndigit} needs vocab_size=10 and block_size={sums.block_size}, but the model has {have[0]} and {have[1]}")
     return model, sums
@@ -195,10 +196,10 @@ def load_adder(
 # %% ../nbs/09_adder.ipynb #2da454a2
 def adder(
     question:str=None, # a sum such as "85+50" for a model that is trained already; without it, train one
-    model:str=None, # the folder of a trained model, to ask or, without a question, to examine again; a question without it goes to `out`
+    model:str=None, # the folder of a trained model, to ask or, without a question, to examine again; a question without it goes to `out`; the options of training are then not used
     ndigit:int=2, # digits of each number to train on, 1 to 3 (with 1 there are 80 sums to learn from: too few for a rule)
     out:str='out/adder', # the folder for the model
-    reverse:bool=True, # write sums from their units on, which is easier
+    reverse:bool=True, # write sums from their units on: learned a little sooner
     n_layer:int=2, # blocks
     n_head:int=4, # attention heads in a block; must divide n_embd
     n_embd:int=128, # numbers in a token's vector
@@ -221,8 +222,10 @@ def adder(
     folder, gpt, sums = check_folder(out), trainer.accelerator.unwrap_model(trainer.model), trainer.test_dataset
     print(f"{len(trainer.train_dataset):,} sums to learn from, {len(sums):,} held out\nmodel: {gpt.num_params():,} parameters", flush=True)
     trainer.add_callback('on_eval_end', report)
-    trainer.train()
-    save_adder(gpt, sums, folder)
+    try: trainer.train()
+    finally:
+        if trainer.step: save_adder(gpt, sums, folder) # after a Ctrl-C, or a loss that is no number, too
+    if trainer.stopped: print(f'stopped at step {trainer.step} of {trainer.total_steps}')
     print('\nThe exam, on the sums held out:')
     exam(gpt, sums)
     save_curve(trainer, folder)

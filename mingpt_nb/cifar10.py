@@ -8,12 +8,13 @@ __all__ = ['CLASSES', 'RECORD', 'cifar10_folder', 'unpack', 'load_batch', 'load_
            'save_pictures', 'save_completions', 'prepare', 'cifar10', 'load_painter']
 
 # %% ../nbs/08_cifar10.ipynb #65d7aac0
-import json, math, os, shlex, tarfile, tempfile
+import gzip, json, math, os, shlex, tarfile, tempfile, zlib
 from functools import partial
 from pathlib import Path
 
 import numpy as np, torch
-from torch.utils.data import Dataset, Subset
+from torch.nn import functional as F
+from torch.utils.data import Dataset
 from .data import data_folders, get_data
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig
@@ -27,21 +28,22 @@ def cifar10_folder()->Path: # holds data_batch_1.bin …, test_batch.bin
     "Find CIFAR-10 in its binary layout, or download and unpack it once. Raises `OSError` when it can't be had, `ValueError` when the archive is not what it should be."
     name = 'cifar-10-batches-bin'
     for folder in data_folders():
-        if (folder/name).is_dir(): return folder/name
+        for f in folder, folder/name:
+            if (f/'test_batch.bin').is_file(): return f
     return unpack(get_data('cifar-10-binary.tar.gz'), data_folders()[-1]/name)
 
 def unpack(
     archive, # a tar file
     folder # where its one folder, of the same name, shall stand; must not be there yet
 )->Path: # `folder`
-    "Unpack an archive whole or not at all. Raises `ValueError` for one that is damaged, or that would write outside."
+    "Unpack an archive, whole or not at all. Raises `ValueError` for one that is cut off or no archive, or that would write outside. (Damage within is for its sha256 to find.)"
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temp:
         try:
             with tarfile.open(archive) as tar: tar.extractall(temp, filter='data')
             os.replace(Path(temp)/folder.name, folder)
-        except (tarfile.TarError, EOFError, FileNotFoundError) as e: raise ValueError(f"{archive} can't be unpacked: {e}") from None
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileNotFoundError) as e: raise ValueError(f"{archive} can't be unpacked: {e}") from None
     return folder
 
 # %% ../nbs/08_cifar10.ipynb #d776dda4
@@ -102,7 +104,7 @@ def nearest(
     pixels:torch.Tensor, # (N, 3), float
     colours:torch.Tensor # (K, 3), float
 )->torch.Tensor: # for each pixel the number of the colour that is nearest to it, (N,)
-    "In pieces of 8,192 pixels, so that memory does not depend on N."
+    "In pieces of 8,192 pixels, so that the table of distances stays small."
     half, which = colours.square().sum(1) / 2, torch.empty(len(pixels), dtype=torch.int64)
     for p, w in zip(pixels.split(8192), which.split(8192)): w[:] = (half - p @ colours.T).argmin(1) # (n, 3) -> (n, K) -> (n,)
     return which
@@ -146,8 +148,8 @@ class Palette:
         colours # (K, 3), 0..255; rounded to whole numbers
     ):
         self.colours = torch.as_tensor(colours).float().round()
-        if self.colours.dim() != 2 or self.colours.shape[1] != 3 or not ((self.colours >= 0) & (self.colours <= 255)).all():
-            raise ValueError("a palette is a table of colours, each of three numbers from 0 to 255")
+        if self.colours.dim() != 2 or self.colours.shape[1] != 3 or len(self.colours) > 2**15 or not ((self.colours >= 0) & (self.colours <= 255)).all():
+            raise ValueError("a palette is a table of at most 32,768 colours, each of three numbers from 0 to 255")
         self.any = len(self.colours)
         self.vocab_size = self.any + 1 + len(CLASSES)
 
@@ -163,13 +165,13 @@ class Palette:
         pictures:torch.Tensor # (N, h, w, 3) bytes
     )->torch.Tensor: # ids, (N, h * w), int16 to save memory
         "The nearest colour of each pixel, row by row."
-        r, g, b = pictures.int().unbind(-1)
-        packed = ((r << 16) + (g << 8) + b).flatten(1) # (N, h * w): one number for each colour
+        def pack(p): return (p[..., 0].int() << 16) + (p[..., 1].int() << 8) + p[..., 2] # one number for each colour
         table = torch.zeros(2**24, dtype=torch.int16)
-        table[packed] = 1 # the colours that occur
+        pieces = pictures.flatten(1, 2).split(1000) # of (1000, h * w, 3), to save memory
+        for p in pieces: table[pack(p)] = 1 # the colours that occur
         occurring = table.nonzero()[:, 0]
         table[occurring] = nearest(torch.stack([occurring >> 16, occurring >> 8 & 255, occurring & 255], 1).float(), self.colours).short()
-        return table[packed]
+        return torch.cat([table[pack(p)] for p in pieces])
 
     def decode(self,
         ids:torch.Tensor # (N, side * side)
@@ -191,10 +193,11 @@ def save_palette(
 def load_palette(
     folder # with a mingpt_palette.json in it
 )->Palette:
-    "Raises `ValueError` when the file is missing or not a palette."
-    path = Path(folder)/'mingpt_palette.json'
+    "Raises `FileNotFoundError` when the file is missing, `ValueError` when it is not a palette."
+    path = Path(folder).expanduser()/'mingpt_palette.json'
+    if not path.is_file(): raise FileNotFoundError(f"{folder} is not the folder of a model that paints: it has no {path.name}")
     try: return Palette([list(bytes.fromhex(c)) for c in json.loads(path.read_text(encoding='utf-8'))['colours']])
-    except (OSError, ValueError, KeyError, TypeError) as e: raise ValueError(f"{path} is not a palette: {e}") from None
+    except (ValueError, KeyError, TypeError) as e: raise ValueError(f"{path} is not a palette: {e}") from None
 
 # %% ../nbs/08_cifar10.ipynb #fe3af15a
 class Pictures(Dataset):
@@ -248,17 +251,18 @@ def class_losses(
     palette:Palette, # that it was trained with
     ids:torch.Tensor # pictures, (N, side * side)
 )->torch.Tensor: # (N, 10): nats a pixel, given each class
-    "How surprising each picture would be if it were of each class."
-    device = model.lm_head.weight.device
-    rows = []
-    for y in ids.long().to(device).split(16): # (n, T)
+    "How surprising each picture would be if it were of each class. Without dropout, whatever the model's mode."
+    was_training, rows = model.training, []
+    model.eval()
+    for y in ids.long().to(model.lm_head.weight.device).split(16): # (n, T)
         x = torch.cat([torch.full_like(y[:, :1], palette.any), y[:, :-1]], 1)
         row = []
         for name in CLASSES:
             x[:, 0] = palette.opening(name)
-            row.append(nn.functional.cross_entropy(model(x)[0].transpose(1, 2), y, reduction='none').mean(1)) # (n, V, T) -> (n,)
+            row.append(F.cross_entropy(model(x)[0].transpose(1, 2), y, reduction='none').mean(1)) # (n, V, T) -> (n,)
         rows.append(torch.stack(row, 1))
-    return torch.cat(rows)
+    model.train(was_training)
+    return torch.cat(rows).cpu()
 
 # %% ../nbs/08_cifar10.ipynb #26462085
 def save_pictures(
@@ -319,10 +323,10 @@ def cifar10(
     n_embd:int=128, # numbers in a pixel's vector
     dropout:float=0.0, # share dropped in training, 0..1
     batch_size:int=16, # pictures a step
-    max_steps:int=3000, # steps of training
+    max_steps:int=2000, # steps of training
     learning_rate:float=1e-2, # at the end of the warm-up
     optimizer:str='muon', # muon or adamw
-    eval_interval:int=300, # steps between held-out losses
+    eval_interval:int=200, # steps between held-out losses
     n_test:int=500, # test pictures for these losses, 1..10000
     seed:int=42, # of the weights, the order of the data and the samples
 ):
@@ -332,11 +336,9 @@ def cifar10(
     if side not in (8, 16, 32): raise ValueError(f"side={side} must be 8, 16 or 32")
     for name, n, most in ('n_colours', n_colours, 4096), ('n_test', n_test, 10_000):
         if not 1 <= n <= most: raise ValueError(f"{name}={n} must be between 1 and {most}")
-    sizes = GPTConfig(n_colours + 11, side**2, n_layer, n_head, n_embd, dropout, dropout, dropout)
-    folder = check_folder(out)
+    sizes, folder = GPTConfig(n_colours + 11, side**2, n_layer, n_head, n_embd, dropout, dropout, dropout), check_folder(out)
     print(f"choosing {n_colours} colours …", flush=True)
     palette, ids, labels, test_ids = prepare(side, n_colours, n_test, seed)
-    save_palette(palette, folder)
     torch.manual_seed(seed)
     model = GPT(sizes)
     print(f"{len(ids):,} pictures of {side} × {side} pixels\nmodel: {model.num_params():,} parameters", flush=True)
@@ -347,20 +349,23 @@ def cifar10(
     trainer.load_best()
     save_completions(model, palette, test_ids[:8], folder/'completions.png', seed=seed)
     save_curve(trainer, folder)
-    print(f"held-out loss: {trainer.best['loss'] / math.log(2):.3f} bits a pixel, over {len(test_ids)} test pictures\n"
+    print(f"held-out loss: {trainer.best['loss'] / math.log(2):.3f} bits a pixel, the best evaluation, over {len(test_ids)} test pictures\n"
           f"The model is in {folder}, with samples.png, completions.png and loss.png. For more: mingpt sample --model {shlex.quote(str(folder))}")
 
 def _save_best_pictures(trainer, palette, folder, seed):
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.best['step'] == trainer.step: model.save_pretrained(folder)
+    if trainer.best['step'] == trainer.step:
+        save_palette(palette, folder)
+        model.save_pretrained(folder)
     save_pictures(model, palette, folder/'samples.png', seed=seed)
 
 # %% ../nbs/08_cifar10.ipynb #a3ab33ae
 def load_painter(
     folder # what `cifar10` wrote
 )->tuple: # the model and its palette
-    "Raises `FileNotFoundError` for a file that is missing, `ValueError` for files that do not belong together."
-    model, palette = GPT.from_pretrained(folder), load_palette(folder)
+    "Raises `FileNotFoundError` for a file that is missing, `ValueError` for one that is damaged, and for sizes that do not fit together."
+    folder = Path(folder).expanduser()
+    palette, model = load_palette(folder), GPT.from_pretrained(folder)
     V, T = model.config.vocab_size, model.config.block_size
     if V != palette.vocab_size: raise ValueError(f"the palette in {folder} has {palette.vocab_size} ids and the model {V}: they do not belong together")
     if math.isqrt(T)**2 != T: raise ValueError(f"the model in {folder} sees {T} tokens, and that many pixels are no square")

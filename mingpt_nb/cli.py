@@ -30,12 +30,13 @@ def sample(
 ):
     "Write text, as it comes, or paint pictures, with a model that was trained before."
     how = dict(do_sample=not greedy, top_k=top_k, top_p=top_p)
-    if (Path(model)/'mingpt_palette.json').is_file():
+    model = Path(model).expanduser()
+    if (model/'mingpt_palette.json').is_file():
         gpt, palette = load_painter(model)
         save_pictures(gpt, palette, png, prompt, seed=seed, temperature=1. if temperature is None else temperature, **how)
         print(f'40 pictures are in {png}')
         return
-    gpt, tok = GPT.from_pretrained(model), Tokenizer.load(Path(model)/'mingpt_tokenizer.json')
+    gpt, tok = GPT.from_pretrained(model), Tokenizer.load(model/'mingpt_tokenizer.json')
     if tok.vocab_size != gpt.config.vocab_size:
         raise ValueError(f"the tokenizer in {model} has {tok.vocab_size} ids and the model {gpt.config.vocab_size}: they do not belong together")
     for piece in stream_text(gpt, tok, prompt, max_new_tokens, seed, temperature=.8 if temperature is None else temperature, **how): print(piece, end='', flush=True)

@@ -1,8 +1,8 @@
 "What the notebook on sums can't hold: its splits, made in other processes, and the command."
-import re, subprocess, sys
+import re, signal, subprocess, sys
 
 import pytest
-from test_command import complains
+from test_command import complains, read_until
 
 SPLITS = """
 import hashlib
@@ -55,3 +55,14 @@ def test_bad_options(mingpt, tmp_path, args, word):
 def test_no_adder(mingpt, taught, tmp_path):
     complains(mingpt('adder', '--model', tmp_path, '1+1'), 'mingpt_adder.json', tmp_path)
     complains(mingpt('sample', '--model', taught.folder), 'mingpt_tokenizer.json')
+
+def test_interrupt_keeps_the_model(mingpt, tmp_path):
+    "Ctrl-C in mid-training: the model is saved, sits its exam, and answers."
+    process = mingpt.start('adder', '--out', tmp_path/'model', '--n-layer', 1, '--n-embd', 32, '--max-steps', 1_000_000)
+    try:
+        got, _ = read_until(process, rb'step +50:')
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=90)
+    finally: process.kill()
+    assert code == 0 and b'Traceback' not in got, got.decode()
+    assert mingpt('adder', '--model', tmp_path/'model', '85+50').out.startswith('85 + 50 = ')

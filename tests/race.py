@@ -32,6 +32,7 @@ def ours(folder, sizes, new, top_k):
 def hugging_face(folder, sizes, new, top_k):
     import transformers
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     model = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
     return lambda idx: model.generate(idx, max_new_tokens=new, do_sample=True, top_k=top_k, use_cache=True, pad_token_id=0, attention_mask=idx.new_ones(idx.shape))
 
@@ -84,7 +85,7 @@ def race(name, rounds, checkouts):
                 times[r].append(time.perf_counter() - start)
     speed = {r: new / statistics.median(t[1:]) for r, t in times.items()}
     print(f"\n{name}: " + ', '.join(f'{k} {v}' for k, v in sizes.items()) + f", {new} new tokens, top-k {top_k}; median of {rounds}")
-    for r, v in speed.items(): print(f"  {r:13} {v:7.0f} tokens/s" + (f"   {speed['mingpt_nb'] / v:5.2f} times as fast are we" if r not in ('mingpt_nb', 'floor') else ''))
+    for r, v in speed.items(): print(f"  {r:13} {v:7.0f} tokens/s" + (f"   we are {speed['mingpt_nb'] / v:.2f} times as fast" if r not in ('mingpt_nb', 'floor') else ''))
     print(f"  we reach {speed['mingpt_nb'] / speed['floor']:.0%} of the floor")
 
 

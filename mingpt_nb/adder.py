@@ -197,7 +197,7 @@ def load_adder(
 def adder(
     question:str=None, # a sum such as "85+50" for a model that is trained already; without it, train one
     model:str=None, # the folder of a trained model, to ask or, without a question, to examine again; a question without it goes to `out`; the options of training are then not used
-    ndigit:int=2, # digits of each number to train on, 1 to 3 (with 1 there are 80 sums to learn from: too few for a rule)
+    ndigit:int=2, # digits of each number to train on, 1 to 3 (with 1 there are 80 sums to learn from: in so short a run they are learned by heart, and the exam goes wrong)
     out:str='out/adder', # the folder for the model
     reverse:bool=True, # write sums from their units on: learned a little sooner
     n_layer:int=2, # blocks

@@ -48,10 +48,9 @@ class CausalSelfAttention(nn.Module):
         for name, p in dict(attn_pdrop=attn_pdrop, resid_pdrop=resid_pdrop).items():
             if not 0 <= p <= 1: raise ValueError(f"{name}={p} must be within 0..1")
         if n_embd % n_head: raise ValueError(f"n_embd={n_embd} is not a multiple of n_head={n_head}")
-        self.n_head, self.attn_pdrop = n_head, attn_pdrop
+        self.n_head, self.attn_pdrop, self.resid_pdrop = n_head, attn_pdrop, resid_pdrop
         self.c_attn = nn.Linear(n_embd, 3 * n_embd) # queries, keys and values in one product
         self.c_proj = nn.Linear(n_embd, n_embd)
-        self.resid_dropout = nn.Dropout(resid_pdrop)
 
     def heads(self,
         x:torch.Tensor # (B, T, C)
@@ -71,7 +70,7 @@ class CausalSelfAttention(nn.Module):
         mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T) if 1 < T < S else None
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=T == S,
                                            dropout_p=self.attn_pdrop if self.training else 0.) # (B, nh, T, hs)
-        return self.resid_dropout(self.c_proj(y.transpose(1, 2).flatten(2))) # (B, nh, T, hs) -> (B, T, C)
+        return F.dropout(self.c_proj(y.transpose(1, 2).flatten(2)), self.resid_pdrop, self.training) # (B, nh, T, hs) -> (B, T, C)
 
 # %% ../nbs/03_attention.ipynb #2d2b2836
 @patch

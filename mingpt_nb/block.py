@@ -20,16 +20,17 @@ class MLP(nn.Module):
         resid_pdrop:float=0. # share of the output dropped in training, 0..1
     ):
         super().__init__()
+        if not 0 <= resid_pdrop <= 1: raise ValueError(f"resid_pdrop={resid_pdrop} must be within 0..1")
         self.c_fc = nn.Linear(n_embd, 4 * n_embd)
         self.c_proj = nn.Linear(4 * n_embd, n_embd)
-        self.dropout = nn.Dropout(resid_pdrop)
+        self.resid_pdrop = resid_pdrop
 
     def forward(self,
         x:torch.Tensor # (B, T, C)
     )->torch.Tensor: # (B, T, C)
         "Think about each token."
         x = F.gelu(self.c_fc(x), approximate='tanh') # (B, T, C) -> (B, T, 4C)
-        return self.dropout(self.c_proj(x)) # (B, T, 4C) -> (B, T, C)
+        return F.dropout(self.c_proj(x), self.resid_pdrop, self.training) # (B, T, 4C) -> (B, T, C)
 
 # %% ../nbs/04_block.ipynb #d1eff17c
 class Block(nn.Module):

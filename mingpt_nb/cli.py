@@ -15,6 +15,7 @@ from .model import GPT
 from .shakespeare import shakespeare, stream_text
 from .cifar10 import cifar10, load_painter, save_pictures
 from .adder import adder
+from .gpt2 import gpt2, train
 
 # %% ../nbs/99_cli.ipynb #909c9b7c
 def sample(
@@ -64,7 +65,7 @@ def make_parser()->argparse.ArgumentParser:
     "The parser of the command `mingpt`."
     parser = argparse.ArgumentParser('mingpt', description='Train small GPTs and write with them.')
     commands = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
-    for function in shakespeare, cifar10, adder, sample: add_command(commands, function)
+    for function in shakespeare, cifar10, adder, train, sample, gpt2: add_command(commands, function)
     return parser
 
 # %% ../nbs/99_cli.ipynb #d7a23d30

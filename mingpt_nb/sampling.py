@@ -103,8 +103,10 @@ def next_token(
     do_sample:bool=True, # False: the likeliest token, always ("greedy"); the other settings then play no part
     top_k:int=None, # keep the k likeliest tokens, at least 1
     top_p:float=None, # keep the fewest tokens whose probabilities reach this sum, in (0, 1]
-    generator:torch.Generator=None # for a draw that can be repeated; on the device of `logits`
+    generator:torch.Generator=None # for a draw that can be repeated; on the device of `logits`; or a list, one for each row
 )->torch.Tensor: # (B, 1)
     "Draw one token for each row from `next_probs`. Raises `ValueError` for a setting out of range."
     if not do_sample: return logits.argmax(-1, keepdim=True) # (B, V) -> (B, 1)
-    return torch.multinomial(next_probs(logits, temperature, top_k, top_p), 1, generator=generator) # (B, V) -> (B, 1)
+    probs = next_probs(logits, temperature, top_k, top_p) # (B, V)
+    draws = zip(probs.split(1), generator) if isinstance(generator, list) else [(probs, generator)]
+    return torch.cat([torch.multinomial(p, 1, generator=g) for p, g in draws]) # (B, V) -> (B, 1)

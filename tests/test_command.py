@@ -45,10 +45,11 @@ def options(help):
 
 def test_help(mingpt):
     done = mingpt('--help')
-    assert done.code == 0 and all(c in done.out for c in ('shakespeare', 'cifar10', 'adder', 'sample'))
+    assert done.code == 0 and all(c in done.out for c in ('shakespeare', 'cifar10', 'adder', 'train', 'sample', 'gpt2'))
 
 @pytest.mark.parametrize('command, some', [('shakespeare', ['--text', '--out', '--max-steps', '--seed']), ('cifar10', ['--side', '--out', '--n-colours', '--seed']),
-    ('adder', ['--model', '--ndigit', '--out', '--seed']), ('sample', ['--model', '--prompt', '--max-new-tokens', '--temperature', '--seed', '--png'])])
+    ('adder', ['--model', '--ndigit', '--out', '--seed']), ('sample', ['--model', '--prompt', '--max-new-tokens', '--temperature', '--seed', '--png']),
+    ('train', ['--text', '--tokenizer', '--init', '--out', '--seed']), ('gpt2', ['--model', '--prompt', '--top-k', '--greedy'])])
 def test_help_names_every_default(mingpt, command, some):
     done = mingpt(command, '--help')
     entries = options(done.out)

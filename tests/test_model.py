@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from mingpt_nb.model import GPT, GPTConfig
+from mingpt_nb.model import GPT, GPTConfig, TRANSPOSED
 from mingpt_nb.trainer import Trainer, TrainerConfig
 
 transformers = pytest.importorskip('transformers')
@@ -58,6 +58,16 @@ def test_we_read_hugging_faces(sizes, tmp_path):
     for p in model.parameters(): torch.nn.init.normal_(p, std=0.1)
     model.save_pretrained(tmp_path)
     agree(GPT.from_pretrained(tmp_path), model, sizes)
+
+
+@pytest.mark.parametrize('name', ['gpt2', 'gpt2-medium', 'gpt2-large', 'gpt2-xl'])
+def test_named_sizes_have_hugging_faces_shapes(name):
+    "Every name and shape, without the memory: Hugging Face's own sizes are those of 'gpt2'."
+    with torch.device('meta'):
+        ours = GPT(config := GPTConfig.named(name))
+        theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=config.n_layer, n_head=config.n_head, n_embd=config.n_embd))
+    shapes = {k: p.shape[::-1] if k.endswith(TRANSPOSED) else p.shape for k, p in ours.state_dict().items()}
+    assert shapes == {k: p.shape for k, p in theirs.state_dict().items()}
 
 
 def test_a_swapped_weight_is_seen(tmp_path):

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from .model import GPT, GPTConfig
 from .trainer import Trainer, TrainerConfig
-from .shakespeare import check_folder, report, save_curve
+from .shakespeare import check_folder, fit
 
 # %% ../nbs/09_adder.ipynb #57d8670a
 MAX_NDIGIT = 3 # a million pairs; four digits would be a hundred million, in a list
@@ -209,24 +209,26 @@ def adder(
     optimizer:str='muon', # muon or adamw
     eval_interval:int=50, # steps between held-out losses
     seed:int=42, # of the weights and the order of the sums
+    resume:str=None, # go on with the run in this folder; at the command line its settings are taken from there
+    dry_run:bool=False, # only say what the run would take
 ):
     "Train a model to add and let it sit an exam on sums that it never saw; or ask it a sum."
+    settings = dict(locals())
     if question is not None or model is not None:
         gpt, sums = load_adder(model or out)
         if question is None: exam(gpt, sums)
         else: print(ask(gpt, sums, question))
         return
-    settings = dict(batch_size=batch_size, learning_rate=learning_rate, optimizer=optimizer, eval_interval=eval_interval)
-    if max_steps is not None: settings['max_steps'] = max_steps
-    trainer = adder_trainer(ndigit, reverse, n_layer, n_head, n_embd, seed, **settings)
-    folder, gpt, sums = check_folder(out), trainer.accelerator.unwrap_model(trainer.model), trainer.test_dataset
+    folder = None if dry_run else check_folder(resume or out)
+    given = dict(batch_size=batch_size, learning_rate=learning_rate, optimizer=optimizer, eval_interval=eval_interval, folder=folder)
+    if max_steps is not None: given['max_steps'] = max_steps
+    trainer = adder_trainer(ndigit, reverse, n_layer, n_head, n_embd, seed, **given)
+    trainer.settings, gpt, sums = settings, trainer.plain(), trainer.test_dataset
     print(f"{len(trainer.train_dataset):,} sums to learn from, {len(sums):,} held out\nmodel: {gpt.num_params():,} parameters", flush=True)
-    trainer.add_callback('on_eval_end', report)
-    try: trainer.train()
+    try:
+        if not fit(trainer, 'adder', resume=resume, dry_run=dry_run, best=False): return
     finally:
-        if trainer.step: save_adder(gpt, sums, folder) # after a Ctrl-C, or a loss that is no number, too
-    if trainer.stopped: print(f'stopped at step {trainer.step} of {trainer.total_steps}')
+        if folder and trainer.step and not trainer.rank: save_adder(gpt, sums, folder) # after a Ctrl-C, or a loss that is no number, too
     print('\nThe exam, on the sums held out:')
     exam(gpt, sums)
-    save_curve(trainer, folder)
     print(f'\nThe model is in {folder}, its curve in loss.png. To ask it: mingpt adder --model {shlex.quote(str(folder))} "{"85+50" if ndigit > 1 else "8+5"}"')

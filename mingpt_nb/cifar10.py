@@ -19,7 +19,7 @@ from .data import data_folders, get_data
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig
 from .trainer import Trainer, TrainerConfig
-from .shakespeare import check_folder, report, save_curve
+from .shakespeare import check_folder, fit
 
 # %% ../nbs/08_cifar10.ipynb #dd13be15
 CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
@@ -329,31 +329,33 @@ def cifar10(
     eval_interval:int=200, # steps between held-out losses
     n_test:int=500, # test pictures for these losses, 1..10000
     seed:int=42, # of the weights, the order of the data and the samples
+    resume:str=None, # go on with the run in this folder; at the command line its settings are taken from there
+    dry_run:bool=False, # only say what the run would take
 ):
     "Train a GPT on CIFAR-10, pixel by pixel, and let it paint and complete pictures."
+    settings = dict(locals())
     config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate,
                            optimizer=optimizer, eval_interval=eval_interval, seed=seed)
     if side not in (8, 16, 32): raise ValueError(f"side={side} must be 8, 16 or 32")
     for name, n, most in ('n_colours', n_colours, 4096), ('n_test', n_test, 10_000):
         if not 1 <= n <= most: raise ValueError(f"{name}={n} must be between 1 and {most}")
-    sizes, folder = GPTConfig(n_colours + 11, side**2, n_layer, n_head, n_embd, dropout, dropout, dropout), check_folder(out)
+    sizes = GPTConfig(n_colours + 11, side**2, n_layer, n_head, n_embd, dropout, dropout, dropout)
+    config.folder = folder = None if dry_run else check_folder(resume or out)
     print(f"choosing {n_colours} colours …", flush=True)
     palette, ids, labels, test_ids = prepare(side, n_colours, n_test, seed)
     torch.manual_seed(seed)
     model = GPT(sizes)
     print(f"{len(ids):,} pictures of {side} × {side} pixels\nmodel: {model.num_params():,} parameters", flush=True)
     trainer = Trainer(model, Pictures(ids, palette, labels, vary=True, seed=seed), Pictures(test_ids, palette), config)
-    for callback in partial(_save_best_pictures, palette=palette, folder=folder, seed=seed), report: trainer.add_callback('on_eval_end', callback)
-    trainer.train()
-    if trainer.stopped: trainer.evaluate() # by Ctrl-C, between two evaluations
-    trainer.load_best()
-    save_completions(model, palette, test_ids[:8], folder/'completions.png', seed=seed)
-    save_curve(trainer, folder)
+    trainer.settings, trainer.beside = settings, {'mingpt_palette.json': lambda file: save_palette(palette, file.parent)}
+    if not fit(trainer, 'cifar10', partial(_save_best_pictures, palette=palette, folder=folder, seed=seed), resume=resume, dry_run=dry_run): return
+    if not trainer.rank: save_completions(model, palette, test_ids[:8], folder/'completions.png', seed=seed)
     print(f"held-out loss: {trainer.best['loss'] / math.log(2):.3f} bits a pixel, the best evaluation, over {len(test_ids)} test pictures\n"
           f"The model is in {folder}, with samples.png, completions.png and loss.png. For more: mingpt sample --model {shlex.quote(str(folder))}")
 
 def _save_best_pictures(trainer, palette, folder, seed):
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.rank: return
+    model = trainer.plain()
     if trainer.best['step'] == trainer.step:
         save_palette(palette, folder)
         model.save_pretrained(folder)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAST_BLANK', 'Strided', 'perplexity', 'from_mingpt', 'read_pieces', 'text_files', 'make_tokenizer', 'encode_files',
-           'own_tokenizer', 'gpt2', 'fit', 'start', 'train']
+           'own_tokenizer', 'gpt2', 'start', 'train']
 
 # %% ../nbs/10_gpt2.ipynb #d3c35967
 import codecs, io, math, os, pickle, shlex, tempfile
@@ -19,7 +19,7 @@ from .tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig, MASKS, Unfilled, fill
 from .trainer import Trainer, TrainerConfig
-from .shakespeare import check_folder, report, save_best, save_curve, stream_text
+from .shakespeare import check_folder, fit, save_best, stream_text
 
 # %% ../nbs/10_gpt2.ipynb #968f9125
 class Strided(Dataset):
@@ -178,20 +178,6 @@ def gpt2(
     for piece in pieces: print(piece, end='', flush=True)
     print()
 
-# %% ../nbs/10_gpt2.ipynb #0970bebc
-def fit(
-    trainer:Trainer,
-    tok, # the tokenizer, saved with the model
-    folder # where to
-)->float: # the best held-out loss, nats a token
-    "Train, with the best model in `folder` at any time, and load that at the end."
-    for callback in partial(save_best, tok=tok, folder=folder), report: trainer.add_callback('on_eval_end', callback)
-    trainer.train()
-    if trainer.stopped: trainer.evaluate() # by Ctrl-C, between two evaluations
-    trainer.load_best()
-    save_curve(trainer, folder)
-    return trainer.best['loss']
-
 # %% ../nbs/10_gpt2.ipynb #d9d0d855
 def start(
     init:str, # a model to fine-tune, as in `GPT.from_pretrained`, or None for a fresh one
@@ -220,7 +206,9 @@ def train(
     n_embd:int=128, # numbers in a token's vector
     block_size:int=64, # tokens that the model sees at once; with init, that it sees in training
     dropout:float=0.0, # share dropped in training, 0..1, of a fresh model; helps when a short text is read many times
-    batch_size:int=32, # chunks of text a step
+    batch_size:int=32, # chunks of text a step, on all processes together
+    accumulate:int=1, # pieces that they are cut into, one after the other, to save memory
+    shard:bool=False, # under torchrun: spread the model over the processes, instead of a copy for each
     max_steps:int=450, # steps of training
     learning_rate:float=None, # at the end of the warm-up; without it, 0.01, or with init 0.00005
     optimizer:str=None, # muon or adamw; without it, muon, or with init adamw
@@ -230,12 +218,16 @@ def train(
     max_new_tokens:int=200, # tokens to write at the end
     temperature:float=0.8, # of the sample, above 0
     seed:int=42, # of the weights, the order of the data and the sample
+    resume:str=None, # go on with the run in this folder; at the command line its settings are taken from there
+    dry_run:bool=False, # only say what the run would take
 ):
     "Train on a text of your own, or fine-tune GPT-2 on it, judge the model on the last tenth, and write a sample."
+    settings = dict(locals())
     if not text: raise ValueError("there is no text to train on: give a file or a folder")
-    config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, eval_interval=eval_interval, seed=seed,
+    config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, accumulate=accumulate, shard=shard, eval_interval=eval_interval, seed=seed,
                            learning_rate=(5e-5 if init else 1e-2) if learning_rate is None else learning_rate, optimizer=optimizer or ('adamw' if init else 'muon'))
-    folder, files = check_folder(out), text_files(text)
+    files = text_files(text)
+    config.folder = folder = None if dry_run else check_folder(resume or out)
     torch.manual_seed(seed)
     sizes = dict(block_size=block_size, n_layer=n_layer, n_head=n_head, n_embd=n_embd, embd_pdrop=dropout, resid_pdrop=dropout, attn_pdrop=dropout)
     model, tok = start(init, tokenizer, files, merges, sizes)
@@ -244,12 +236,14 @@ def train(
         if len(test_ids) <= block_size: raise ValueError(f"the text is too short: its last tenth has {len(test_ids)} tokens, and must have more than block_size={block_size}")
         test = Windows(test_ids[:held_out_tokens + 1], block_size)
         trainer = Trainer(model, RandomChunks(train_ids, block_size, seed, most=2**20), test, config) # moves the model to the device
-        sample = stream_text(model, tok, prompt, max_new_tokens, seed, do_sample=True, temperature=temperature)
-        opening = next(sample) # a prompt or a temperature that can't be is found now, not after the training
+        def sample(): return stream_text(trainer.plain(), tok, prompt, max_new_tokens, seed, do_sample=True, temperature=temperature)
+        next(sample()) # a prompt or a temperature that can't be is found now, not after the training
         print(f"text: {text}, {len(train_ids) + len(test_ids):,} tokens of {tok.vocab_size:,} different ones\nmodel: {model.num_params():,} parameters", flush=True)
-        if init: print(f"held-out loss before: {held_out_loss(model, test, batch_size):.4f} nats a token", flush=True)
-        loss = fit(trainer, tok, folder)
-    print(f"held-out loss: {loss:.4f} nats a token, over {min(len(test_ids) - 1, held_out_tokens):,} tokens in windows of {block_size}\n")
-    print(opening, end='')
-    for piece in sample: print(piece, end='', flush=True)
+        if init and not (resume or dry_run):
+            print(f"held-out loss before: {trainer.evaluate():.4f} nats a token", flush=True)
+            trainer.keep(math.inf) # that was not this run's doing
+        trainer.settings, trainer.beside = settings, {'mingpt_tokenizer.json': tok.save}
+        if not fit(trainer, 'train', partial(save_best, tok=tok, folder=folder), resume=resume, dry_run=dry_run): return
+    print(f"held-out loss: {trainer.best['loss']:.4f} nats a token, over {min(len(test_ids) - 1, held_out_tokens):,} tokens in windows of {block_size}\n")
+    for piece in sample(): print(piece, end='', flush=True)
     print(f"\n\nThe model is in {folder}, its curve in loss.png. For more of it: mingpt sample --model {shlex.quote(str(folder))}")

@@ -313,6 +313,15 @@ def prepare(
     palette = Palette(kmeans(pixels[some], n_colours, seed=seed))
     return palette, palette.encode(pictures), labels, palette.encode(tests)
 
+# %% ../nbs/08_cifar10.ipynb #3f865710
+def _save_best_pictures(trainer, palette, folder, seed):
+    if trainer.rank: return
+    model = trainer.plain()
+    if trainer.best['step'] == trainer.step:
+        save_palette(palette, folder)
+        model.save_pretrained(folder)
+    save_pictures(model, palette, folder/'samples.png', seed=seed)
+
 # %% ../nbs/08_cifar10.ipynb #bb4dc3c9
 def cifar10(
     side:int=16, # 8, 16 or 32: pictures of side × side pixels
@@ -352,14 +361,6 @@ def cifar10(
     if not trainer.rank: save_completions(model, palette, test_ids[:8], folder/'completions.png', seed=seed)
     print(f"held-out loss: {trainer.best['loss'] / math.log(2):.3f} bits a pixel, the best evaluation, over {len(test_ids)} test pictures\n"
           f"The model is in {folder}, with samples.png, completions.png and loss.png. For more: mingpt sample --model {shlex.quote(str(folder))}")
-
-def _save_best_pictures(trainer, palette, folder, seed):
-    if trainer.rank: return
-    model = trainer.plain()
-    if trainer.best['step'] == trainer.step:
-        save_palette(palette, folder)
-        model.save_pretrained(folder)
-    save_pictures(model, palette, folder/'samples.png', seed=seed)
 
 # %% ../nbs/08_cifar10.ipynb #a3ab33ae
 def load_painter(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAST_BLANK', 'Strided', 'perplexity', 'from_mingpt', 'read_pieces', 'text_files', 'make_tokenizer', 'encode_files',
-           'own_tokenizer', 'gpt2', 'start', 'train']
+           'own_tokenizer', 'gpt2', 'start', 'datasets', 'train']
 
 # %% ../nbs/10_gpt2.ipynb #d3c35967
 import codecs, io, math, os, pickle, shlex, tempfile
@@ -101,7 +101,8 @@ def read_pieces(
 def text_files(
     path # a file, or a folder
 )->list: # of `Path`: the file, or all .txt and .md files in the folder and below it, sorted
-    "Raises `ValueError` when a folder has none."
+    "Raises `ValueError` when there is nothing, or a folder has no such file."
+    if not path: raise ValueError("there is no text to train on: give a file or a folder")
     path = Path(os.path.expanduser(path))
     if not path.is_dir(): return [path]
     files = sorted(f for f in path.rglob('*') if f.suffix.lower() in ('.txt', '.md') and f.is_file())
@@ -194,6 +195,18 @@ def start(
     if sizes['block_size'] > model.config.block_size: raise ValueError(f"block_size={sizes['block_size']} is more than the {model.config.block_size} tokens that {init} sees at once")
     return model, tok
 
+# %% ../nbs/10_gpt2.ipynb #81a01d3c
+def datasets(
+    ids, # the text, (N,)
+    block_size:int, # tokens of a chunk
+    held_out_tokens:int, # at most so many of the last tenth are held out
+    seed:int # of the chunks
+)->tuple: # `RandomChunks` of the first nine tenths, and `Windows`
+    "Raises `ValueError` for a text that is too short."
+    train_ids, test_ids = split(ids)
+    if len(test_ids) <= block_size: raise ValueError(f"the text is too short: its last tenth has {len(test_ids)} tokens, and must have more than block_size={block_size}")
+    return RandomChunks(train_ids, block_size, seed, most=2**20), Windows(test_ids[:held_out_tokens + 1], block_size)
+
 # %% ../nbs/10_gpt2.ipynb #e8c4f79b
 def train(
     text:str=None, # a UTF-8 text file of your own, or a folder of .txt and .md files; it may be larger than memory
@@ -223,27 +236,19 @@ def train(
 ):
     "Train on a text of your own, or fine-tune GPT-2 on it, judge the model on the last tenth, and write a sample."
     settings = dict(locals())
-    if not text: raise ValueError("there is no text to train on: give a file or a folder")
     config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, accumulate=accumulate, shard=shard, eval_interval=eval_interval, seed=seed,
                            learning_rate=(5e-5 if init else 1e-2) if learning_rate is None else learning_rate, optimizer=optimizer or ('adamw' if init else 'muon'))
-    files = text_files(text)
-    config.folder = folder = None if dry_run else check_folder(resume or out)
+    files, folder = text_files(text), None if dry_run else check_folder(resume or out)
     torch.manual_seed(seed)
-    sizes = dict(block_size=block_size, n_layer=n_layer, n_head=n_head, n_embd=n_embd, embd_pdrop=dropout, resid_pdrop=dropout, attn_pdrop=dropout)
-    model, tok = start(init, tokenizer, files, merges, sizes)
+    model, tok = start(init, tokenizer, files, merges, dict(block_size=block_size, n_layer=n_layer, n_head=n_head, n_embd=n_embd, embd_pdrop=dropout, resid_pdrop=dropout, attn_pdrop=dropout))
     with tempfile.TemporaryFile(dir=folder) as store: # gone when the program is, however it ends
-        train_ids, test_ids = split(encode_files(files, tok, store))
-        if len(test_ids) <= block_size: raise ValueError(f"the text is too short: its last tenth has {len(test_ids)} tokens, and must have more than block_size={block_size}")
-        test = Windows(test_ids[:held_out_tokens + 1], block_size)
-        trainer = Trainer(model, RandomChunks(train_ids, block_size, seed, most=2**20), test, config) # moves the model to the device
+        ids, config.folder = encode_files(files, tok, store), folder
+        trainer = Trainer(model, *datasets(ids, block_size, held_out_tokens, seed), config) # moves the model to the device
         def sample(): return stream_text(trainer.plain(), tok, prompt, max_new_tokens, seed, do_sample=True, temperature=temperature)
         next(sample()) # a prompt or a temperature that can't be is found now, not after the training
-        print(f"text: {text}, {len(train_ids) + len(test_ids):,} tokens of {tok.vocab_size:,} different ones\nmodel: {model.num_params():,} parameters", flush=True)
-        if init and not (resume or dry_run):
-            print(f"held-out loss before: {trainer.evaluate():.4f} nats a token", flush=True)
-            trainer.keep(math.inf) # that was not this run's doing
+        print(f"text: {text}, {len(ids):,} tokens of {tok.vocab_size:,} different ones\nmodel: {model.num_params():,} parameters", flush=True)
         trainer.settings, trainer.beside = settings, {'mingpt_tokenizer.json': tok.save}
-        if not fit(trainer, 'train', partial(save_best, tok=tok, folder=folder), resume=resume, dry_run=dry_run): return
-    print(f"held-out loss: {trainer.best['loss']:.4f} nats a token, over {min(len(test_ids) - 1, held_out_tokens):,} tokens in windows of {block_size}\n")
+        if not fit(trainer, 'train', partial(save_best, tok=tok, folder=folder), resume=resume, dry_run=dry_run, before=bool(init)): return
+    print(f"held-out loss: {trainer.best['loss']:.4f} nats a token, over {len(trainer.test_dataset.ids) - 1:,} tokens in windows of {block_size}\n")
     for piece in sample(): print(piece, end='', flush=True)
     print(f"\n\nThe model is in {folder}, its curve in loss.png. For more of it: mingpt sample --model {shlex.quote(str(folder))}")

@@ -106,11 +106,15 @@ def fit(
     *callbacks, # for each evaluation
     resume:str=None, # a folder to go on from
     dry_run:bool=False, # only print the costs
-    best:bool=True # end with the best weights
+    best:bool=True, # end with the best weights
+    before:bool=False # measure the held-out loss of the model as it comes, too
 )->bool: # was it trained?
     "Run a `Trainer` to its end. Raises what `Trainer.resume` and `Trainer.train` raise."
     if dry_run: print(costs(trainer)); return False
     if resume: trainer.resume(resume)
+    elif before:
+        print(f"held-out loss before: {trainer.evaluate():.4f} nats a token", flush=True)
+        trainer.keep(math.inf) # that was not this run's doing
     for callback in (*callbacks, report): trainer.add_callback('on_eval_end', callback)
     trainer.train()
     if trainer.stopped: # by Ctrl-C

@@ -334,6 +334,7 @@ def write_whole(
         os.fsync(f.fileno()) # on the disk, not only on its way
     os.replace(part, file)
 
+# %% ../nbs/06_trainer.ipynb #26dafb73
 @contextmanager
 def saving(
     trainer:Trainer # its step and folder are named in the error
@@ -416,11 +417,14 @@ def read_checkpoint(
         verify(at/'trainer.json', want)
     try:
         about = json.loads((at/'trainer.json').read_text(encoding='utf-8'))
-        files = [(at/Path(name).name, sha) for name, sha in about['files'].items()] + [(at.parent.joinpath(*about['best']['file'].split('/')[-2:]), about['best']['sha256'])]
+        step, best = about['best']['file'].split('/')
+        int(step.removeprefix('step-')) # no other folder
+        files = [(at/Path(name).name, sha) for name, sha in about['files'].items()] + [(at.parent/step/Path(best).name, about['best']['sha256'])]
     except (ValueError, KeyError, TypeError, AttributeError): raise ValueError(f"{at/'trainer.json'} is not the file that was saved: cut off or altered") from None
     for file in files: verify(*file)
     return at, about
 
+# %% ../nbs/06_trainer.ipynb #ce277f1b
 FREE = 'accumulate', 'shard', 'mixed_precision', 'num_workers', 'progress', 'folder', 'keep' # settings that may change when a run goes on
 
 @patch

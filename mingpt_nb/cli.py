@@ -70,7 +70,7 @@ def make_parser()->argparse.ArgumentParser:
     return parser
 
 # %% ../nbs/99_cli.ipynb #be6aa012
-FRESH = 'resume', 'out', 'dry_run' # options that are not taken from the checkpoint
+FRESH = 'resume', 'out', 'dry_run', 'accumulate', 'shard' # options that are not taken from the checkpoint: they say how to run, not what
 
 def settings_of(
     command:str, # its name
@@ -83,7 +83,7 @@ def settings_of(
     if stored.keys() != args.keys(): raise ValueError(f"the run in {at} was not made by mingpt {command}")
     for k, v in args.items():
         if k not in FRESH and v != defaults[k] and v != stored[k]: raise ValueError(f"--{k.replace('_', '-')} {v}, but the run in {at} has {stored[k]}: leave the option out")
-    return stored | {k: args[k] for k in FRESH}
+    return stored | {k: args[k] for k in FRESH if k in args}
 
 # %% ../nbs/99_cli.ipynb #d7a23d30
 def main(

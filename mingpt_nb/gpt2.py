@@ -135,7 +135,7 @@ def encode_files(
     from tqdm.auto import tqdm
     dtype = np.uint16 if tok.vocab_size <= 2**16 else np.uint32
     end = getattr(tok, 'special_ids', {}).get('<|endoftext|>')
-    with tqdm(desc='reading', unit=' characters', unit_scale=True, delay=2) as bar: # shown after two seconds
+    with tqdm(desc='reading', unit=' characters', unit_scale=True, delay=2, disable=int(os.environ.get('RANK', 0)) > 0) as bar: # shown after two seconds
         for n, file in enumerate(files):
             if n: store.write(np.array(tok.encode('\n') if end is None else [end], dtype))
             for piece in read_pieces(file):
@@ -204,6 +204,7 @@ def datasets(
 )->tuple: # `RandomChunks` of the first nine tenths, and `Windows`
     "Raises `ValueError` for a text that is too short."
     train_ids, test_ids = split(ids)
+    if held_out_tokens < block_size: raise ValueError(f"held_out_tokens={held_out_tokens} must be at least block_size={block_size}")
     if len(test_ids) <= block_size: raise ValueError(f"the text is too short: its last tenth has {len(test_ids)} tokens, and must have more than block_size={block_size}")
     return RandomChunks(train_ids, block_size, seed, most=2**20), Windows(test_ids[:held_out_tokens + 1], block_size)
 

@@ -27,6 +27,8 @@ def plan(
     Raises `ValueError` for a setting out of range."""
     if not isinstance(devices, Integral) or devices < 1: raise ValueError(f"devices={devices} must be a whole number of at least 1")
     if shard not in (0, 1, 2, 3): raise ValueError(f"shard={shard} must be 0, 1, 2 or 3")
+    for name, value in dict(step_tokens=step_tokens, flops=flops, bandwidth=bandwidth).items():
+        if not value > 0: raise ValueError(f"{name}={value} must be above 0")
     if not 0 < utilisation <= 1: raise ValueError(f"utilisation={utilisation} must be above 0 and at most 1")
     if isinstance(model, GPTConfig):
         with torch.device('meta'): gpt = GPT(model) # shapes only

@@ -23,6 +23,7 @@ def check_folder(
 )->Path:
     "Raises `OSError` when nothing can be written into `folder`."
     folder = Path(os.path.expanduser(folder))
+    if (folder/'trainer.json').is_file(): folder = folder.parent.parent # a checkpoint of a run
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder/'.probe').touch()

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'PATIENCE', 'FREE', 'lr_share', 'make_optimizers', 'TrainerConfig', 'Trainer', 'shard', 'spread',
-           'finish_step_on_ctrl_c', 'digest', 'write_whole', 'saving', 'read_checkpoint', 'nbytes']
+           'finish_step_on_ctrl_c', 'digest', 'to_disk', 'write_whole', 'saving', 'read_checkpoint', 'nbytes']
 
 # %% ../nbs/06_trainer.ipynb #5786f162
 import hashlib, json, math, os, shutil, signal, statistics, tempfile, threading, time, warnings
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from numbers import Integral
 from pathlib import Path
 
@@ -103,10 +103,11 @@ class Trainer:
         optimizers = make_optimizers(model, c.optimizer, c.learning_rate, c.betas, c.weight_decay)
         self.model = model if c.shard else self.accelerator.prepare(model)
         self.optimizers = [self.accelerator.prepare(o) for o in optimizers]
+        if self.accelerator.scaler and len(optimizers) > 1: raise ValueError("mixed_precision='fp16' needs optimizer='adamw': its scale is one for all; with bf16 both go")
         self.epoch_steps = math.ceil(len(train_dataset) / c.batch_size)
         self.total_steps = min(c.max_epochs * self.epoch_steps, c.max_steps or math.inf)
         self.callbacks = {'on_batch_end': [], 'on_eval_end': [], 'on_train_end': []}
-        self.step, self.tokens, self.last_eval, self.history, self.asked, self.stopped = 0, 0, 0, [], False, False
+        self.step, self.tokens, self.last_eval, self.history, self.asked, self.stopped, self.torn = 0, 0, 0, [], False, False, False
         self.folder, self.at_home, self.beside, self.settings = c.folder and Path(c.folder).expanduser().absolute()/'checkpoints', False, {}, {}
         self.keep(math.inf)
 
@@ -141,15 +142,17 @@ def put(self:Trainer, tensors:dict, memory:bool=True # the optimizers' memory, t
     "Put back what `tensors` took out. Raises `ValueError` for weights of another model."
     model = self.accelerator.unwrap_model(self.model)
     params = dict((*model.named_parameters(), *model.named_buffers()))
-    if memory:
-        for o in self.optimizers: o.state.clear()
     have = {k: v.shape for k, v in tensors.items() if k.startswith('model.')}
     for k in have.keys() ^ {f'model.{k}' for k in params}: raise ValueError(f"{k} is not in the model and in what was saved of it, but in only one of the two")
     owner = {p: o.state for o in self.optimizers for group in o.param_groups for p in group['params']}
+    for k, shape in have.items():
+        name, p = k.removeprefix('model.'), params[k.removeprefix('model.')]
+        if shape != p.shape: raise ValueError(f"{name} has shape {tuple(shape)}, and the model's is {tuple(p.shape)}")
+    if memory:
+        for o in self.optimizers: o.state.clear()
     for k, v in tensors.items():
         kind, name = k.split('.', 1)
         p, v = params[name], v.to(self.device, copy=True)
-        if kind == 'model' and v.shape != p.shape: raise ValueError(f"{name} has shape {tuple(v.shape)}, and the model's is {tuple(p.shape)}")
         if hasattr(p, 'full_tensor') and v.shape == p.shape: v = spread(v, p)
         if kind == 'model': p.detach().copy_(v)
         else: owner[p][p][kind] = v
@@ -228,12 +231,13 @@ def train_step(self:Trainer,
     c, before = self.config, (self.step, self.tokens)
     self.model.train()
     targets, counted = self.total((y != -100).sum().item(), y.numel())
+    if not targets: raise ValueError(f"no target of the batch of step {self.step + 1} counts: all of y is -100")
     self.step, self.tokens = self.step + 1, self.tokens + int(counted)
     torch.manual_seed(c.seed * 1_000_003 + self.step + 500_009 * self.rank) # dropout
     for o in self.optimizers: o.zero_grad()
     loss, pieces = 0., list(zip(x.chunk(c.accumulate), y.chunk(c.accumulate)))
     for i, piece in enumerate(pieces):
-        with self.accelerator.no_sync(self.model) if i < len(pieces) - 1 else nullcontext(): # gradients travel with the last piece
+        with self.accelerator.no_sync(self.model) if i < len(pieces) - 1 else nullcontext(): # copies exchange gradients with the last piece only
             mean, n = self.forward(*piece)
             self.accelerator.backward(mean * (n / targets * self.world)) # what comes from the processes is averaged
         loss += mean.item() * n / targets
@@ -248,7 +252,7 @@ def train_step(self:Trainer,
     for o in self.optimizers:
         for group in o.param_groups: group['lr'] = lr
         o.step()
-    return dict(step=self.step, tokens=self.tokens, loss=loss, lr=lr, grad_norm=norm)
+    return dict(step=self.step, tokens=self.tokens, loss=loss, lr=lr, grad_norm=norm if math.isfinite(norm) else None)
 
 # %% ../nbs/06_trainer.ipynb #f8121377
 @patch
@@ -283,7 +287,7 @@ def evaluate(self:Trainer)->float: # nats a target
     if loss < self.best['loss']: self.keep(loss)
     since = [h['test_loss'] for h in self.history if 'test_loss' in h and h['step'] > self.best['step']]
     if len(since) == PATIENCE and min(since) > self.best['loss'] + 0.01:
-        warnings.warn(f"the held-out loss was lowest at step {self.best['step']}, with {self.best['loss']:.3f}, and is now {loss:.3f}: the model begins to learn its text by heart")
+        if not self.rank: warnings.warn(f"the held-out loss was lowest at step {self.best['step']}, with {self.best['loss']:.3f}, and is now {loss:.3f}: the model begins to learn its text by heart")
     self.trigger('on_eval_end')
     return loss
 
@@ -309,7 +313,9 @@ def finish_step_on_ctrl_c(
 ):
     "While this is active, the first Ctrl-C asks for an end after the current step, and SIGTERM always does."
     def ask(number, _):
-        if trainer.asked and number == signal.SIGINT: raise KeyboardInterrupt
+        if trainer.asked and number == signal.SIGINT:
+            trainer.torn = True
+            raise KeyboardInterrupt
         trainer.asked = True
     if threading.current_thread() is not threading.main_thread(): yield; return # only the main thread hears signals
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -322,17 +328,23 @@ def digest(file)->str: # hexadecimal SHA-256
     "What no other content of a file has."
     with open(file, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
+def to_disk(path):
+    "Wait until a file or a folder is on the disk, and not only on its way."
+    if os.name == 'nt': return # Windows can't wait for a folder
+    f = os.open(path, os.O_RDONLY)
+    os.fsync(f)
+    os.close(f)
+
 def write_whole(
     file, # replaced at once, or not at all
     text:str
 ):
     "Write a small file so that no crash can leave half of it."
     part = Path(f'{file}.part')
-    with open(part, 'w', encoding='utf-8') as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno()) # on the disk, not only on its way
+    part.write_text(text, encoding='utf-8')
+    to_disk(part)
     os.replace(part, file)
+    to_disk(part.parent)
 
 # %% ../nbs/06_trainer.ipynb #26dafb73
 @contextmanager
@@ -362,6 +374,12 @@ def point(self:Trainer,
 
 # %% ../nbs/06_trainer.ipynb #57412029
 @patch
+def described(self:Trainer)->dict:
+    "What a run that goes on must have in common with the one that was stopped."
+    model = getattr(self.accelerator.unwrap_model(self.model), 'config', None)
+    return asdict(self.config) | (asdict(model) if is_dataclass(model) else {}) | {'examples': len(self.train_dataset), 'held_out_examples': len(self.test_dataset or ())}
+
+@patch
 def save(self:Trainer):
     "Write a checkpoint, if there is a folder. Raises `OSError` when that fails; the one before is then still there."
     from safetensors.torch import save_file
@@ -379,18 +397,20 @@ def save(self:Trainer):
         files = {f.name: digest(f) for f in part.iterdir()}
         name = 'best.safetensors' if 'best.safetensors' in files else 'tensors.safetensors'
         best = dict(file=f'{at.name}/{name}', sha256=files[name]) | {k: v for k, v in self.best.items() if k != 'weights'}
-        about = dict(step=self.step, total_steps=self.total_steps, tokens=self.tokens, last_eval=self.last_eval, best=best, files=files, config=asdict(self.config),
-            examples=len(self.train_dataset), scaler=self.accelerator.scaler and self.accelerator.scaler.state_dict(), settings=self.settings)
+        about = dict(step=self.step, total_steps=self.total_steps, tokens=self.tokens, last_eval=self.last_eval, best=best, files=files, config=self.described(),
+            scaler=self.accelerator.scaler and self.accelerator.scaler.state_dict(), settings=self.settings)
         write_whole(part/'trainer.json', json.dumps(about, indent=1, default=str))
-        for f in part.iterdir():
-            with open(f, 'rb+') as f: os.fsync(f.fileno())
+        for f in *part.iterdir(), part: to_disk(f)
         if at.exists(): shutil.rmtree(at) # a crash left it between the two renamings
         os.rename(part, at)
+        to_disk(self.folder)
         self.point(at.name)
         self.at_home = True
         self.best = best | {'weights': self.best['weights']}
-        for old in self.steps()[:-self.config.keep]: # thin them out
-            if old.name != best['file'].split('/')[0]: shutil.rmtree(old)
+        kept = self.steps()[-self.config.keep:]
+        needed = {p.name for p in kept} | {json.loads((p/'trainer.json').read_text(encoding='utf-8'))['best']['file'].split('/')[0] for p in kept}
+        for old in self.steps(): # thin them out
+            if old.name not in needed: shutil.rmtree(old)
 
 @patch
 def steps(self:Trainer)->list: # of `Path`, the oldest first
@@ -435,8 +455,8 @@ def resume(self:Trainer,
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     at, about = read_checkpoint(folder)
-    mine = json.loads(json.dumps(asdict(self.config) | {'examples': len(self.train_dataset)}, default=str))
-    for k, theirs in (about['config'] | {'examples': about['examples']}).items():
+    mine = json.loads(json.dumps(self.described(), default=str))
+    for k, theirs in about['config'].items():
         if k not in FREE and mine.get(k) != theirs: raise ValueError(f"{k}={mine.get(k)}, but the run in {at} has {theirs}")
     for name, write in self.beside.items():
         with tempfile.TemporaryDirectory() as temp:
@@ -474,12 +494,12 @@ def alone(self:Trainer):
 @patch
 def tidy(self:Trainer):
     "Remove what a crash, a finished run, or a run that went further has left in the folder."
-    if not self.at_home and (last := self.latest()):
-        try: about = json.loads((self.folder/last/'trainer.json').read_text(encoding='utf-8'))
-        except (OSError, ValueError): about = dict(step='?', total_steps=math.nan)
-        if about['step'] != about['total_steps']: raise ValueError(f"{self.config.folder} holds a run that stopped at step {about['step']} of {about['total_steps']}: resume it, choose another folder, or remove {self.folder}")
-    if self.at_home: self.point(f'step-{self.step}')
-    else: (self.folder/'latest').unlink(missing_ok=True)
+    if not self.at_home and (left := self.steps()):
+        try: about = json.loads((self.folder/(self.latest() or left[-1].name)/'trainer.json').read_text(encoding='utf-8'))
+        except (OSError, ValueError): about = dict(step='?', total_steps='?')
+        if about['step'] == '?' or 0 < about['step'] < about['total_steps']: raise ValueError(f"{self.config.folder} holds a run that stopped at step {about['step']} of {about['total_steps']}: resume it, choose another folder, or remove {self.folder}")
+    if self.at_home and (self.folder/f'step-{self.step}').is_dir(): self.point(f'step-{self.step}')
+    if not self.at_home: (self.folder/'latest').unlink(missing_ok=True)
     for old in self.folder.glob('*.part'): shutil.rmtree(old) if old.is_dir() else old.unlink()
     for old in self.steps():
         if not self.at_home or int(old.name[5:]) > self.step: shutil.rmtree(old)
@@ -497,6 +517,7 @@ def train(self:Trainer):
     """Train to the end, or to Ctrl-C, showing loss, learning rate, tokens a second and the time left; the model stays in training mode.
     Raises `ValueError` for ids that the model does not have, `FloatingPointError` for a loss that is not finite, and `OSError` when a checkpoint can't be written."""
     from tqdm.auto import tqdm
+    if self.torn: raise ValueError("a second Ctrl-C tore the last step: make a new Trainer, and resume from a checkpoint")
     self.asked, self.stopped, start = False, False, (time.perf_counter(), self.tokens)
     show = self.config.progress and self.accelerator.is_main_process
     with self.alone(), finish_step_on_ctrl_c(self), tqdm(total=self.total_steps, initial=self.step, unit='step', disable=not show) as bar:
@@ -563,14 +584,17 @@ def estimate(self:Trainer,
     "What the run will take. The model and the optimizers are afterwards as they were. Raises what `train_step` raises."
     x, y = next(iter(self.batches(0)))
     self.check(x, y)
-    params, kept = list(self.model.parameters()), {}
+    params = list(self.model.parameters())
     own = {getattr(p, '_local_tensor', p).untyped_storage().data_ptr() for p in params}
-    def note(t):
-        store = t.untyped_storage()
-        if store.data_ptr() not in own: kept[store.data_ptr()] = store.nbytes()
-        return t
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t), self.accelerator.autocast(): logits, _ = self.model(x[:1].to(self.device), y[:1].to(self.device))
-    before, at, times = self.tensors(), (self.step, self.tokens), []
+    def activations(n): # bytes for n examples
+        kept = {}
+        def note(t):
+            store = t.untyped_storage()
+            if store.data_ptr() not in own: kept[store.data_ptr()] = store.nbytes()
+            return t
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t), self.accelerator.autocast(): logits, _ = self.model(x[:n].to(self.device), y[:n].to(self.device))
+        return sum(kept.values()) + 2 * logits.nbytes
+    before, at, times, scaler = self.tensors(), (self.step, self.tokens), [], self.accelerator.scaler and self.accelerator.scaler.state_dict()
     for _ in range(steps + 1): # the first one warms up
         start = time.perf_counter()
         self.train_step(x, y)
@@ -578,9 +602,11 @@ def estimate(self:Trainer,
     remembered = nbytes(v for o in self.optimizers for kept in o.state.values() for v in kept.values())
     self.put(before)
     self.step, self.tokens = at
+    if scaler: self.accelerator.scaler.load_state_dict(scaler)
+    one, more = activations(1), math.ceil(len(x) / self.config.accumulate) - 1
     model, seconds, pieces = self.accelerator.unwrap_model(self.model), statistics.median(times[1:]), self.config.accumulate
     cost = dict(parameters=sum(p.numel() for p in params), weights=nbytes(params), gradients=nbytes(params), optimizer=remembered,
-                activations=(sum(kept.values()) + 2 * logits.nbytes) * math.ceil(len(x) / pieces))
+                activations=one + more * (activations(2) - one) if more else one)
     cost['memory'] = cost['weights'] + cost['optimizer'] + (max if pieces == 1 else sum)((cost['gradients'], cost['activations']))
     cost |= dict(steps=self.total_steps, tokens=self.total_steps * self.config.batch_size * x.shape[1])
     if hasattr(model, 'flops_per_token'): cost['flops'] = model.flops_per_token(x.shape[1]) * cost['tokens']

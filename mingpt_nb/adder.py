@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from .model import GPT, GPTConfig
 from .trainer import Trainer, TrainerConfig
-from .shakespeare import check_folder, fit
+from .shakespeare import check_folder, fit, remembered
 
 # %% ../nbs/09_adder.ipynb #57d8670a
 MAX_NDIGIT = 3 # a million pairs; four digits would be a hundred million, in a list
@@ -213,7 +213,7 @@ def adder(
     dry_run:bool=False, # only say what the run would take
 ):
     "Train a model to add and let it sit an exam on sums that it never saw; or ask it a sum."
-    settings = dict(locals())
+    settings = remembered(locals())
     if question is not None or model is not None:
         gpt, sums = load_adder(model or out)
         if question is None: exam(gpt, sums)

@@ -19,7 +19,7 @@ from .data import data_folders, get_data
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig
 from .trainer import Trainer, TrainerConfig
-from .shakespeare import check_folder, fit
+from .shakespeare import check_folder, fit, remembered
 
 # %% ../nbs/08_cifar10.ipynb #dd13be15
 CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
@@ -342,7 +342,7 @@ def cifar10(
     dry_run:bool=False, # only say what the run would take
 ):
     "Train a GPT on CIFAR-10, pixel by pixel, and let it paint and complete pictures."
-    settings = dict(locals())
+    settings = remembered(locals())
     config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate,
                            optimizer=optimizer, eval_interval=eval_interval, seed=seed)
     if side not in (8, 16, 32): raise ValueError(f"side={side} must be 8, 16 or 32")

@@ -19,7 +19,7 @@ from .tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig, MASKS, Unfilled, fill
 from .trainer import Trainer, TrainerConfig
-from .shakespeare import check_folder, fit, save_best, stream_text
+from .shakespeare import check_folder, fit, remembered, save_best, stream_text
 
 # %% ../nbs/10_gpt2.ipynb #968f9125
 class Strided(Dataset):
@@ -104,9 +104,11 @@ def text_files(
     "Raises `ValueError` when there is nothing, or a folder has no such file."
     if not path: raise ValueError("there is no text to train on: give a file or a folder")
     path = Path(os.path.expanduser(path))
+    if path.exists() and not path.is_dir() and (not path.is_file() or not path.stat().st_size): raise ValueError(f"{path} is {'empty' if path.is_file() else 'not a file that can be read twice'}")
     if not path.is_dir(): return [path]
     files = sorted(f for f in path.rglob('*') if f.suffix.lower() in ('.txt', '.md') and f.is_file())
     if not files: raise ValueError(f"the folder {path} has no .txt or .md files")
+    if not any(f.stat().st_size for f in files): raise ValueError(f"the files in {path} are all empty")
     return files
 
 def make_tokenizer(
@@ -185,15 +187,20 @@ def start(
     tokenizer:str, # a kind, as in `make_tokenizer`; None: char or, with `init`, the model's own
     files:list, # the text
     merges:int, # byte pairs to learn, for bpe
-    sizes:dict # the fields of `GPTConfig` but for vocab_size; with `init`, only block_size counts
-)->tuple: # model and tokenizer
-    "Raises `ValueError` when model and tokenizer don't go together, or the windows are too long for the model."
+    sizes:dict, # the fields of `GPTConfig` but for vocab_size; with `init`, only block_size counts; None in it: 64, or what `init` has if that is less
+    seed:int, # of the weights
+    out=None # the folder for the new model
+)->tuple: # model, tokenizer and block_size
+    "Raises `ValueError` when model and tokenizer don't go together, the windows are too long for the model, or it would be overwritten by its own child."
+    if init and out and os.path.isdir(os.path.expanduser(init)) and Path(os.path.expanduser(init)).resolve() == Path(out).resolve(): raise ValueError(f"{init} would be overwritten: name another folder with out")
+    torch.manual_seed(seed)
     model = GPT.from_pretrained(init) if init else None
     tok = make_tokenizer(tokenizer or 'char', files, merges) if tokenizer or not init else own_tokenizer(model, init)
-    model = model or GPT(GPTConfig(tok.vocab_size, **sizes))
+    block_size = sizes['block_size'] or (min(64, model.config.block_size) if model else 64)
+    model = model or GPT(GPTConfig(tok.vocab_size, **sizes | {'block_size': block_size}))
     if tok.vocab_size != model.config.vocab_size: raise ValueError(f"the tokenizer {tokenizer} has {tok.vocab_size} ids and {init} {model.config.vocab_size}: they do not belong together")
-    if sizes['block_size'] > model.config.block_size: raise ValueError(f"block_size={sizes['block_size']} is more than the {model.config.block_size} tokens that {init} sees at once")
-    return model, tok
+    if block_size > model.config.block_size: raise ValueError(f"block_size={block_size} is more than the {model.config.block_size} tokens that {init} sees at once")
+    return model, tok, block_size
 
 # %% ../nbs/10_gpt2.ipynb #81a01d3c
 def datasets(
@@ -218,7 +225,7 @@ def train(
     n_layer:int=4, # blocks
     n_head:int=4, # attention heads in a block; must divide n_embd
     n_embd:int=128, # numbers in a token's vector
-    block_size:int=64, # tokens that the model sees at once; with init, that it sees in training
+    block_size:int=None, # tokens that the model sees at once; without it, 64; with init, that it sees in training, at most its own
     dropout:float=0.0, # share dropped in training, 0..1, of a fresh model; helps when a short text is read many times
     batch_size:int=32, # chunks of text a step, on all processes together
     accumulate:int=1, # pieces that they are cut into, one after the other, to save memory
@@ -236,12 +243,12 @@ def train(
     dry_run:bool=False, # only say what the run would take
 ):
     "Train on a text of your own, or fine-tune GPT-2 on it, judge the model on the last tenth, and write a sample."
-    settings = dict(locals())
+    settings = remembered(locals())
     config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, accumulate=accumulate, shard=shard, eval_interval=eval_interval, seed=seed,
                            learning_rate=(5e-5 if init else 1e-2) if learning_rate is None else learning_rate, optimizer=optimizer or ('adamw' if init else 'muon'))
     files, folder = text_files(text), None if dry_run else check_folder(resume or out)
-    torch.manual_seed(seed)
-    model, tok = start(init, tokenizer, files, merges, dict(block_size=block_size, n_layer=n_layer, n_head=n_head, n_embd=n_embd, embd_pdrop=dropout, resid_pdrop=dropout, attn_pdrop=dropout))
+    sizes = dict(block_size=block_size, n_layer=n_layer, n_head=n_head, n_embd=n_embd, embd_pdrop=dropout, resid_pdrop=dropout, attn_pdrop=dropout)
+    model, tok, block_size = start(init, tokenizer, files, merges, sizes, seed, None if resume else folder)
     with tempfile.TemporaryFile(dir=folder) as store: # gone when the program is, however it ends
         ids, config.folder = encode_files(files, tok, store), folder
         trainer = Trainer(model, *datasets(ids, block_size, held_out_tokens, seed), config) # moves the model to the device

@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'TRANSPOSED', 'MASKS', 'GPTConfig', 'check_idx', 'GPT', 'Unfilled', 'fill']
 
 # %% ../nbs/05_model.ipynb #dccbbe28
-import json, os
+import json, os, shutil
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -239,14 +239,14 @@ def save_pretrained(self:GPT,
 ):
     "Write `config.json` and `model.safetensors` in Hugging Face's layout for GPT-2."
     from safetensors.torch import save_file
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
     config = asdict(self.config)
     config = {'architectures': ['GPT2LMHeadModel'], **FIXED, 'n_positions': config.pop('block_size'), **config, 'bos_token_id': None, 'eos_token_id': None}
     tied = {'lm_head.weight'} if self.config.tie_word_embeddings else set() # it is wte
     weights = {k: (w.T if k.endswith(TRANSPOSED) else w).contiguous() for k, w in self.state_dict().items() if k not in tied}
     save_file(weights, folder/'model.safetensors.part', metadata={'format': 'pt'})
     (folder/'config.json.part').write_text(json.dumps(config, indent=2), encoding='utf-8')
+    shutil.copymode(folder/'config.json.part', folder/'model.safetensors.part') # which safetensors makes for its owner alone
     for name in 'model.safetensors', 'config.json': os.replace(folder/f'{name}.part', folder/name) # all or nothing
 
 # %% ../nbs/05_model.ipynb #e1e5651b

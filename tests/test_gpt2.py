@@ -72,7 +72,7 @@ def test_a_text_of_500_MB(quiet_env, tmp_path, request):
     grown = measured(quiet_env, 'from mingpt_nb.gpt2 import train', f'print(growth(lambda: {call}))')
     print(f'{grown:.0f} MB')
     assert grown < 300
-    assert {p.name for p in (tmp_path/'out').iterdir()} == {'config.json', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors'}
+    assert {p.name for p in (tmp_path/'out').iterdir()} == {'checkpoints', 'history.jsonl', 'config.json', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors'}
 
 
 # The Hub
@@ -173,9 +173,10 @@ def test_train_then_sample(mingpt, tmp_path, tokenizer, request):
     done = mingpt('sample', '--model', tmp_path/'model', '--prompt', 'KING:', '--max-new-tokens', 5)
     assert done.code == 0 and done.out.startswith('KING:'), done.err
     if tokenizer != 'bpe': return
-    done = mingpt('train', '--text', tmp_path/'texts'/'one.txt', '--init', tmp_path/'model', '--out', tmp_path/'model', *SMALL, env=env)
+    complains(mingpt('train', '--text', tmp_path/'texts'/'one.txt', '--init', tmp_path/'model', '--out', tmp_path/'model', *SMALL, env=env), 'would be overwritten')
+    done = mingpt('train', '--text', tmp_path/'texts'/'one.txt', '--init', tmp_path/'model', '--out', tmp_path/'child', *SMALL, env=env)
     assert done.code == 0 and 'held-out loss before' in done.out, done.err
-    assert sorted(p.name for p in (tmp_path/'model').iterdir()) == ['config.json', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors']
+    assert sorted(p.name for p in (tmp_path/'child').iterdir()) == ['checkpoints', 'config.json', 'history.jsonl', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors']
 
 def test_texts_that_cannot_be(mingpt, tmp_path):
     (tmp_path/'latin.txt').write_bytes(b'x' * 2_000_000 + b'\xe9')

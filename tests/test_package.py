@@ -36,7 +36,7 @@ def test_metadata_says_what_settings_say(built, repo):
     assert sorted(map(name, needed)) == sorted(map(name, cfg['requirements'].split()))
     assert set(meta.get_all('Provides-Extra')) == {k.removesuffix('_requirements') for k in cfg if k.endswith('_requirements')}
     assert not any(name(r) == 'fastcore' and '<' in r for r in needed), 'only development needs fastcore 1'
-    assert 'mingpt = mingpt_nb.cli:main' in wheel.read(next(n for n in wheel.namelist() if n.endswith('/entry_points.txt'))).decode()
+    assert 'mingpt = mingpt_nb.cli:program' in wheel.read(next(n for n in wheel.namelist() if n.endswith('/entry_points.txt'))).decode()
 
 
 def test_setup_needs_only_setuptools(repo):

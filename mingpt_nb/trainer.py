@@ -477,10 +477,10 @@ def resume(self:Trainer,
     for file in at/'tensors.safetensors', at.parent/about['best']['file']:
         try: loaded.append(load_file(file))
         except SafetensorError as e: raise ValueError(f"{file} holds no tensors: {e}") from None
-    self.put(loaded[0])
-    self.step, self.tokens, self.last_eval = about['step'], about['tokens'], about['last_eval']
-    try: self.history = [json.loads(line) for line in (at/'history.jsonl').read_text(encoding='utf-8').splitlines()]
+    try: history = [json.loads(line) for line in (at/'history.jsonl').read_text(encoding='utf-8').splitlines()]
     except ValueError: raise ValueError(f"{at/'history.jsonl'} holds no history") from None
+    self.put(loaded[0])
+    self.step, self.tokens, self.last_eval, self.history = about['step'], about['tokens'], about['last_eval'], history
     self.best = about['best'] | {'weights': {k: w for k, w in loaded[1].items() if k.startswith('model.')}}
     self.at_home = at.parent == self.folder
     if not self.at_home: del self.best['file'], self.best['sha256'] # not yet in this trainer's folder

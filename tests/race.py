@@ -3,11 +3,13 @@
     python tests/race.py                                            beside Hugging Face's `generate` with its cache
     python tests/race.py --nanogpt ../nanoGPT --mingpt ../minGPT    and beside checkouts of these
     python tests/race.py --size small                               one of the two sizes only
+    python tests/race.py --optimizers                               instead: a training step with Muon beside one with AdamW
+    python tests/race.py --first-run --nanogpt ../nanoGPT           instead: `mingpt shakespeare` beside nanoGPT's CPU command
 
 All run in turn, round by round, so that a busy machine is busy for all; the medians are compared. The floor is the time
 that the matrix-vector products of one token take by themselves, measured in the same rounds.
 """
-import argparse, importlib.util, os, statistics, sys, tempfile, time
+import argparse, importlib.util, os, re, shutil, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 SIZES = {'small': (dict(vocab_size=65, block_size=256, n_layer=6, n_head=6, n_embd=384), 255, 40),
@@ -89,15 +91,74 @@ def race(name, rounds, checkouts):
     print(f"  we reach {speed['mingpt_nb'] / speed['floor']:.0%} of the floor")
 
 
+def optimizers(rounds):
+    "Print what a training step costs with each optimizer, at the size of `mingpt shakespeare`."
+    import torch
+    from functools import partial
+    from mingpt_nb.model import GPT, GPTConfig
+    from mingpt_nb.trainer import make_optimizers
+    def setup(name):
+        torch.manual_seed(0)
+        model = GPT(GPTConfig(65, 64, n_layer=4, n_head=4, n_embd=128, embd_pdrop=0, resid_pdrop=0, attn_pdrop=0))
+        optimizers = make_optimizers(model, name.split()[0])
+        if name == 'muon of PyTorch': optimizers[0] = torch.optim.Muon(optimizers[0].param_groups[0]['params'], adjust_lr_fn='match_rms_adamw')
+        return model, optimizers
+    def step(model, optimizers):
+        for o in optimizers: o.zero_grad()
+        model(x, y)[1].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for o in optimizers: o.step()
+    x, y = torch.randint(65, (2, 32, 64))
+    runners = {name: partial(step, *setup(name)) for name in ('adamw', 'muon', 'muon of PyTorch')}
+    times = {name: [] for name in runners}
+    for _ in range(rounds + 3): # the first three are for warming up
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - start)
+    ms = {name: statistics.median(t[3:]) * 1000 for name, t in times.items()}
+    print(f"a step at L4 H4 d128, T 64, batch 32, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}; median of {rounds}")
+    for name, t in ms.items(): print(f"  {name:16} {t:7.1f} ms   {t / ms['adamw']:.2f} times AdamW")
+
+
+NANOGPT = ('config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=1 --block_size=64 --batch_size=12 '
+           '--n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0') # its README, "I only have a macbook"
+
+def first_run(checkout, rounds):
+    "Whole commands, from the start of the process: nanoGPT's for a CPU, and ours at its defaults."
+    from mingpt_nb.data import get_data
+    with tempfile.TemporaryDirectory() as temp:
+        repo = shutil.copytree(checkout, Path(temp)/'nanoGPT', ignore=shutil.ignore_patterns('.git'))
+        shutil.copy(get_data('tinyshakespeare.txt'), repo/'data/shakespeare_char/input.txt')
+        subprocess.run([sys.executable, 'data/shakespeare_char/prepare.py'], cwd=repo, check=True, capture_output=True)
+        commands = {'nanoGPT': [sys.executable, 'train.py', *NANOGPT.split()], 'mingpt_nb': [sys.executable, '-c', 'from mingpt_nb.cli import program; program()', 'shakespeare']}
+        times = {name: [] for name in commands}
+        for _ in range(rounds):
+            for name, command in commands.items():
+                start = time.perf_counter()
+                done = subprocess.run(command, cwd=repo, capture_output=True, text=True, env=os.environ | {'PYTHONPATH': str(Path(__file__).resolve().parent.parent)})
+                times[name].append(time.perf_counter() - start)
+                if done.returncode: sys.exit(done.stderr)
+                loss = re.findall(r'(?:val loss|held-out loss:?) (\d+\.\d+)', done.stdout)[-1]
+                print(f"{name:10} {times[name][-1]:6.1f} s, {'its estimate' if name == 'nanoGPT' else 'on all held-out text'} {loss}", flush=True)
+    median = {name: statistics.median(t) for name, t in times.items()}
+    print(f"ours takes {median['mingpt_nb'] / median['nanoGPT']:.2f} times the time of nanoGPT's (medians of {rounds})")
+
+
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--nanogpt', help='a checkout of karpathy/nanoGPT')
     parser.add_argument('--mingpt', help='a checkout of karpathy/minGPT')
     parser.add_argument('--size', choices=SIZES, help='only this size (default: both)')
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--optimizers', action='store_true', help='a training step with Muon beside one with AdamW')
+    parser.add_argument('--first-run', action='store_true', help="`mingpt shakespeare` beside nanoGPT's CPU command; minutes")
+    parser.add_argument('--rounds', type=int, help='default: 5; for steps 20, for whole commands 1')
     parser.add_argument('--threads', type=int, default=2)
     args = parser.parse_args()
     os.environ['OMP_NUM_THREADS'] = str(args.threads)
     import torch
     torch.set_num_threads(args.threads)
-    for name in [args.size] if args.size else SIZES: race(name, args.rounds, {'nanoGPT': args.nanogpt, 'minGPT': args.mingpt})
+    if args.optimizers: optimizers(args.rounds or 20)
+    elif args.first_run: first_run(args.nanogpt, args.rounds or 1)
+    else:
+        for name in [args.size] if args.size else SIZES: race(name, args.rounds or 5, {'nanoGPT': args.nanogpt, 'minGPT': args.mingpt})

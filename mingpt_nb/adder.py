@@ -177,6 +177,7 @@ def save_adder(
     model.save_pretrained(folder)
     (Path(folder)/'mingpt_adder.json').write_text(json.dumps(dict(ndigit=sums.ndigit, reverse=sums.reverse, seed=sums.seed)), encoding='utf-8')
 
+# %% ../nbs/09_adder.ipynb #6f6d311e
 def load_adder(
     folder # what `save_adder` wrote
 )->tuple: # the model, and the `Sums` of its exam

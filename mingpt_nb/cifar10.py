@@ -32,6 +32,7 @@ def cifar10_folder()->Path: # holds data_batch_1.bin …, test_batch.bin
             if (f/'test_batch.bin').is_file(): return f
     return unpack(get_data('cifar-10-binary.tar.gz'), data_folders()[-1]/name)
 
+# %% ../nbs/08_cifar10.ipynb #43a17da2
 def unpack(
     archive, # a tar file
     folder # where its one folder, of the same name, shall stand; must not be there yet
@@ -61,6 +62,7 @@ def load_batch(
     pictures = raw[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) # (N, 3072) -> (N, 32, 32, 3)
     return torch.from_numpy(np.ascontiguousarray(pictures)), torch.from_numpy(raw[:, 0].astype(np.int64))
 
+# %% ../nbs/08_cifar10.ipynb #b2bbb52a
 def load_cifar10(
     part:str='train' # or 'test'
 )->tuple: # pictures, (N, 32, 32, 3) bytes, and labels, (N,), 0..9
@@ -123,6 +125,7 @@ def spread_out(
         chosen.append(pixels[torch.searchsorted(reach, torch.rand(1, generator=generator, dtype=torch.double) * reach[-1]).clamp(max=len(pixels) - 1)[0]])
     return torch.stack(chosen)
 
+# %% ../nbs/08_cifar10.ipynb #e94753de
 def kmeans(
     pixels:torch.Tensor, # (N, 3)
     k:int=512, # colours
@@ -190,6 +193,7 @@ def save_palette(
     colours = [bytes(c).hex() for c in palette.colours.to(torch.uint8).tolist()]
     (Path(folder)/'mingpt_palette.json').write_text(json.dumps({'colours': colours}), encoding='utf-8')
 
+# %% ../nbs/08_cifar10.ipynb #f2096c5e
 def load_palette(
     folder # with a mingpt_palette.json in it
 )->Palette:
@@ -279,6 +283,7 @@ def save_pictures(
     pictures = paint(model, palette, torch.full((n, 1), palette.opening(name)), seed, **how)
     imsave(path, sheet(pictures, zoom=6))
 
+# %% ../nbs/08_cifar10.ipynb #cd6d11a8
 def save_completions(
     model:GPT,
     palette:Palette, # that it was trained with

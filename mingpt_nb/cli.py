@@ -116,6 +116,7 @@ def main(
     except KeyboardInterrupt: return 130
     return 0
 
+# %% ../nbs/99_cli.ipynb #1fcccbee
 def program():
     "What the console script calls. Several processes that talk over gloo end without taking their connections down: that can hang."
     from torch import distributed

@@ -45,6 +45,7 @@ class Strided(Dataset):
         y[:old - start] = -100 # counted in the window before
         return x, y # (T,) each
 
+# %% ../nbs/10_gpt2.ipynb #b1f5c8bc
 def perplexity(
     model, # called as `model(idx, targets)`; has `config.block_size`
     ids, # the text, (N,), two tokens or more
@@ -111,6 +112,7 @@ def text_files(
     if not any(f.stat().st_size for f in files): raise ValueError(f"the files in {path} are all empty")
     return files
 
+# %% ../nbs/10_gpt2.ipynb #af8bdf5a
 def make_tokenizer(
     kind:str, # char, bytes, bpe or gpt2
     files:list, # the text; char reads all of it, bpe its beginning

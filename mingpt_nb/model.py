@@ -24,15 +24,15 @@ from .block import Block, init_weights
 @dataclass
 class GPTConfig:
     "The sizes of a `GPT`. Raises `ValueError`, by name, for one that cannot be."
-    vocab_size:int # V: how many different ids there are
-    block_size:int # the most tokens that the model sees at once
-    n_layer:int=12 # blocks
-    n_head:int=12 # attention heads in a block; must divide n_embd
-    n_embd:int=768 # C: numbers in a token's vector
-    embd_pdrop:float=0.1 # share of the embeddings dropped in training, 0..1
-    resid_pdrop:float=0.1 # share of what a block adds to the road, 0..1
-    attn_pdrop:float=0.1 # share of the attention weights, 0..1
-    tie_word_embeddings:bool=True # one matrix for reading and for writing tokens
+    vocab_size:int # V: how many different ids there are, 1 or more
+    block_size:int # the most tokens that the model sees at once, 1 or more
+    n_layer:int=12 # blocks, 1 or more
+    n_head:int=12 # attention heads in a block, 1 or more; must divide n_embd
+    n_embd:int=768 # C: numbers in a token's vector, 1 or more
+    embd_pdrop:float=0.1 # share of the embeddings dropped in training, 0 to 1
+    resid_pdrop:float=0.1 # share of what a block adds to the road, dropped too, 0 to 1
+    attn_pdrop:float=0.1 # share of the attention weights, dropped too, 0 to 1
+    tie_word_embeddings:bool=True # True: one matrix both reads and writes tokens; False: two
 
     def __post_init__(self):
         for name in 'vocab_size', 'block_size', 'n_layer', 'n_head', 'n_embd':

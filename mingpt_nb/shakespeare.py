@@ -110,6 +110,7 @@ def costs(
             f"work: {c['tokens']:,} tokens in {c['steps']:,} steps, {c['flops']:.1e} operations\n"
             f"time: {timedelta(seconds=round(c['seconds']))} at {c['seconds_a_step']:.3g} s a step, without evaluations")
 
+# %% ../nbs/07_shakespeare.ipynb #1ca6c852
 def fit(
     trainer:Trainer, # not yet trained
     command:str, # of `mingpt`, to be named where a run is stopped

@@ -264,6 +264,7 @@ def from_files(cls:BPETokenizer,
         if ids.get(name) != i: raise ValueError(f"{encoder} and {merges} don't fit: the token {name!r} should have the id {i}, not {ids.get(name)}")
     return cls([(ids.get(a, -1), ids.get(b, -1)) for a, b in pairs], names[256 + len(pairs):], [byte[letter] for letter in names[:256]])
 
+# %% ../nbs/01_tokenizer.ipynb #789115cb
 @patch(cls_method=True)
 def gpt2(cls:BPETokenizer): # a `BPETokenizer` of 50,257 ids, <|endoftext|> the last
     "GPT-2's own, from two files that are downloaded once and verified. Raises `OSError` when they can't be had, `ValueError` when one was altered."

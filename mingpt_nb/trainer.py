@@ -47,38 +47,43 @@ def make_optimizers(
 # %% ../nbs/06_trainer.ipynb #4031a1be
 @dataclass
 class TrainerConfig:
-    "How to train. The names are minGPT's. Raises `ValueError`, by name, for a setting out of range."
-    max_epochs:int=10 # times through the training data, at least 1
-    max_steps:int=None # end after so many steps even if epochs are left; None: no such end
-    batch_size:int=64 # examples a step, on all processes together
-    accumulate:int=1 # pieces that a batch is cut into, one after the other, to save memory
-    learning_rate:float=3e-4 # at the end of the warm-up
-    optimizer:str='adamw' # or 'muon': Muon for the blocks' matrices, AdamW for the rest
-    betas:tuple=(0.9, 0.95) # AdamW's memory
-    weight_decay:float=0.1 # of the blocks' matrices
-    grad_norm_clip:float=1.0 # the gradient is never longer
-    lr_decay:bool=True # warm-up and cosine; False: the same rate throughout
-    warmup_tokens:int=None # None: the first twentieth of the run
-    final_tokens:int=None # where the rate reaches zero; None: the end of the run
-    eval_interval:int=None # steps between held-out losses; None: after each epoch
-    mixed_precision:str=None # 'bf16' or 'fp16' where the device has them; None: what `accelerate launch` says, else float32
-    shard:bool=False # with several processes: spread the model over them, instead of a copy for each
-    num_workers:int=0 # processes that fetch data
+    "How to train. Names are minGPT's. Raises `ValueError`, by name, for a setting out of range."
+    max_epochs:int=10 # times through the training data, 1 or more
+    max_steps:int=None # end after so many steps, 1 or more, even if epochs are left; None: don't
+    batch_size:int=64 # examples a step, on all processes together, 1 or more
+    accumulate:int=1 # pieces that a batch is cut into, one after another, to save memory; 1 or more
+    learning_rate:float=3e-4 # the full rate, at the end of the warm-up; above 0, at most 1e9
+    optimizer:str='adamw' # 'adamw', or 'muon': Muon for the blocks' matrices, AdamW for the rest
+    betas:tuple=(0.9, 0.95) # share of AdamW's two averages that outlives a step, 0 up to below 1
+    weight_decay:float=0.1 # share of the blocks' matrices lost a step, times the rate; 0 or more
+    grad_norm_clip:float=1.0 # a longer gradient is cut to this length; above 0, at most 1e9
+    lr_decay:bool=True # True: warm-up and cosine; False: the same rate throughout
+    warmup_tokens:int=None # tokens to the full rate, 0 or more; None: a twentieth of final_tokens
+    final_tokens:int=None # tokens until the rate is zero, 1 or more; None: all of the run
+    eval_interval:int=None # steps between held-out losses, 1 or more; None: those of an epoch
+    mixed_precision:str=None # 'bf16', 'fp16' if the device can; None: Accelerate's, else float32
+    shard:bool=False # True: spread the model over several processes; False: a copy for each
+    num_workers:int=0 # extra processes that fetch data, 0 or more
     folder:str=None # where checkpoints and the history go; None: nowhere
-    keep:int=2 # checkpoints that stay, beside the best
-    seed:int=42 # decides the order of the data and all dropout
-    progress:bool=True # show a progress bar
+    keep:int=2 # checkpoints that stay, beside the best; 1 or more
+    seed:int=42 # decides the order of the data and all dropout; 0 up to 2**32 - 1
+    progress:bool=True # True: show a progress bar
 
     def __post_init__(self):
         for name in 'max_steps', 'max_epochs', 'batch_size', 'accumulate', 'eval_interval', 'keep':
             n = getattr(self, name)
             if n is None and name in ('max_steps', 'eval_interval'): continue
-            if not isinstance(n, Integral) or n < 1: raise ValueError(f"{name}={n} must be a whole number of at least 1")
+            if not isinstance(n, Integral) or n < 1:
+                raise ValueError(f"{name}={n} must be a whole number of at least 1")
         for name in 'learning_rate', 'grad_norm_clip':
-            if not 0 < getattr(self, name) <= 1e9: raise ValueError(f"{name}={getattr(self, name)} must be above 0 and at most 1e9")
-        if not 0 <= self.weight_decay < math.inf: raise ValueError(f"weight_decay={self.weight_decay} must be at least 0 and finite")
-        if not 0 <= self.seed < 2**32: raise ValueError(f"seed={self.seed} must be at least 0 and below 2**32")
-        if self.optimizer not in OPTIMIZERS: raise ValueError(f"optimizer={self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
+            if not 0 < getattr(self, name) <= 1e9:
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0 and at most 1e9")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay={self.weight_decay} must be at least 0 and finite")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed} must be at least 0 and below 2**32")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer={self.optimizer!r} is not one of {', '.join(OPTIMIZERS)}")
 
 # %% ../nbs/06_trainer.ipynb #e1c44a0f
 class Trainer:
@@ -119,6 +124,7 @@ def glance(data:Dataset)->str: # SHA-256; None for one that draws anew each time
     def look(): return hashlib.sha256(b''.join(torch.as_tensor(t).numpy().tobytes() for i in (0, len(data) - 1) for t in data[i])).hexdigest()
     return look() if look() == look() else None
 
+# %% ../nbs/06_trainer.ipynb #fa9fd8f4
 def shard(model:torch.nn.Module, world:int)->torch.nn.Module:
     "Spread a GPT over all processes, block by block (PyTorch's `fully_shard`). Raises `ValueError` when there is only one."
     from torch.distributed.fsdp import fully_shard
@@ -126,6 +132,7 @@ def shard(model:torch.nn.Module, world:int)->torch.nn.Module:
     for part in (*model.transformer.h, model): fully_shard(part, reshard_after_forward=True)
     return model
 
+# %% ../nbs/06_trainer.ipynb #eb5c3a85
 def spread(whole:torch.Tensor, like:torch.Tensor)->torch.Tensor:
     "The part of `whole` that this process holds, as it holds its part of `like`."
     from torch.distributed.tensor import distribute_tensor
@@ -143,6 +150,7 @@ def tensors(self:Trainer,
     if memory: found |= {f'{kind}.{names[p]}': v for o in self.optimizers for p, kept in o.state.items() for kind, v in kept.items()}
     return {k: getattr(v, 'full_tensor', lambda: v)().to('cpu', copy=True) for k, v in found.items()}
 
+# %% ../nbs/06_trainer.ipynb #db4fbb56
 @patch
 def put(self:Trainer, tensors:dict, memory:bool=True # the optimizers' memory, too
 ):
@@ -172,6 +180,7 @@ def keep(self:Trainer,
     "Copy the weights, as the best so far."
     self.best = dict(step=self.step, loss=loss, weights=self.tensors(memory=False))
 
+# %% ../nbs/06_trainer.ipynb #16f73d33
 @patch
 def load_best(self:Trainer):
     "Put the best weights into the model."
@@ -203,6 +212,7 @@ def shares(self:Trainer,
         y[len(b[self.rank::W]):] = -100
         yield x, y
 
+# %% ../nbs/06_trainer.ipynb #cf1dae72
 @patch
 def batches(self:Trainer,
     epoch:int, # 0, 1, …
@@ -223,6 +233,7 @@ def total(self:Trainer,
     if self.world == 1: return list(values)
     return self.accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=self.device), 'sum').tolist()
 
+# %% ../nbs/06_trainer.ipynb #174e71c3
 @patch
 def forward(self:Trainer, x:torch.Tensor, y:torch.Tensor)->tuple: # the loss on the counted targets, and their number
     "The model's loss, in the run's precision, on the run's device."
@@ -309,6 +320,7 @@ def add_callback(self:Trainer,
     if event not in self.callbacks: raise ValueError(f"no event is called {event!r}; there are {', '.join(self.callbacks)}")
     self.callbacks[event].append(callback)
 
+# %% ../nbs/06_trainer.ipynb #a45ebea3
 @patch
 def trigger(self:Trainer, event:str):
     "Call the callbacks of `event` in the order in which they came."
@@ -336,6 +348,7 @@ def digest(file)->str: # hexadecimal SHA-256
     "What no other content of a file has."
     with open(file, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
+# %% ../nbs/06_trainer.ipynb #3d1c1a78
 def to_disk(path):
     "Wait until a file or a folder is on the disk, and not only on its way."
     if os.name == 'nt': return # Windows can't wait for a folder
@@ -343,6 +356,7 @@ def to_disk(path):
     os.fsync(f)
     os.close(f)
 
+# %% ../nbs/06_trainer.ipynb #02efed04
 def write_whole(
     file, # replaced at once, or not at all
     text:str
@@ -368,12 +382,14 @@ def saving(
         last = trainer.latest()
         raise OSError(f"step {trainer.step} could not be saved in {trainer.folder}: {e}; {f'the last good checkpoint is {last}' if last else 'there is no checkpoint'}") from None
 
+# %% ../nbs/06_trainer.ipynb #07a3c8ba
 @patch
 def latest(self:Trainer)->str: # such as 'step-75'; '' when there is none
     "The name of the newest checkpoint in the folder."
     try: return json.loads((self.folder/'latest').read_text(encoding='utf-8'))['checkpoint']
     except (OSError, ValueError, KeyError, TypeError): return ''
 
+# %% ../nbs/06_trainer.ipynb #3252542d
 @patch
 def point(self:Trainer,
     name:str # a checkpoint
@@ -388,6 +404,7 @@ def described(self:Trainer)->dict:
     model = getattr(self.accelerator.unwrap_model(self.model), 'config', None)
     return asdict(self.config) | (asdict(model) if is_dataclass(model) else {}) | {'data': self.data}
 
+# %% ../nbs/06_trainer.ipynb #56b8302a
 @patch
 def save(self:Trainer):
     "Write a checkpoint, if there is a folder. Raises `OSError` when that fails; the one before is then still there."
@@ -421,6 +438,7 @@ def save(self:Trainer):
         for old in self.steps(): # thin them out
             if old.name not in needed: shutil.rmtree(old)
 
+# %% ../nbs/06_trainer.ipynb #2bde79cd
 @patch
 def steps(self:Trainer)->list: # of `Path`, the oldest first
     "The checkpoints in the folder."
@@ -503,6 +521,7 @@ def alone(self:Trainer):
         yield
     finally: lock.release()
 
+# %% ../nbs/06_trainer.ipynb #2b3e2793
 @patch
 def tidy(self:Trainer):
     "Remove what a crash, a finished run, or a run that went further has left in the folder."
@@ -529,6 +548,7 @@ def together(self:Trainer):
         if self.world == 1 or not re.search('onnect|peer|pipe|imed out', str(e)): raise
         raise ConnectionError(f"process {self.rank} lost the others at step {self.step + 1}; resume goes on from the last checkpoint") from e
 
+# %% ../nbs/06_trainer.ipynb #36fb79f6
 @patch
 def log(self:Trainer):
     "Add the last step to `history.jsonl` in the folder, one line of JSON a step."
@@ -600,6 +620,7 @@ def nbytes(tensors)->int: # bytes in this process
     "How much memory tensors take."
     return sum(t.numel() * t.element_size() for t in (getattr(t, '_local_tensor', t) for t in tensors))
 
+# %% ../nbs/06_trainer.ipynb #4ffdab18
 @patch
 def estimate(self:Trainer,
     steps:int=3 # to take for the clock, at least 1

@@ -32,6 +32,8 @@ def source(cell): return ''.join(cell['source'])
 def code(nb): return [c for c in nb['cells'] if c['cell_type'] == 'code']
 def directives(cell): return [l[2:].strip() for l in source(cell).splitlines() if l.startswith('#|')]
 def exported(cell): return any(d.split()[:1] in (['export'], ['exports'], ['exporti']) for d in directives(cell))
+def defined(cell): return [n.name for n in ast.parse(source(cell)).body if isinstance(n, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))]
+def public(names): return [n for n in names if n[0] != '_']
 
 def modules(repo):
     "The modules of the package, by name."
@@ -161,6 +163,16 @@ def check_opening(repo):
         if any(re.search(r'^\s*(from|import) nbdev|nbdev_export\(', source(c), re.M) for c in code({'cells': cells})): faults.append(f'{path.name}: needs nbdev, which Colab does not have')
     return faults
 
+def check_exports(repo):
+    "A lesson shows what it exports: by `#| exports`, and one function or class to a cell, or their documentation would come in reverse order."
+    faults = []
+    for path in notebooks(repo):
+        for cell in filter(exported, code(read(path))):
+            names = defined(cell)
+            if names and path.name < '90' and not any(d.split()[0] == 'exports' for d in directives(cell)): faults.append(f'{path.name}: {names[0]} is not exported by `#| exports`, which shows its code')
+            if len(public(names)) > 1: faults.append(f'{path.name}: cell {cell["id"]} exports more than one: {", ".join(public(names))}')
+    return faults
+
 def check_lengths(repo):
     "A long cell is two ideas."
     return [f'{p.name}: cell {c["id"]} has {len(c["source"])} lines' for p in notebooks(repo) for c in read(p)['cells'] if len(c['source']) > 45]
@@ -224,8 +236,13 @@ def check_quarto(repo):
     same = {'title': cfg['title'], 'description': cfg['description'], 'site-url': cfg['doc_host'] + cfg['doc_baseurl'], 'repo-url': cfg['git_url'], 'repo-branch': cfg['branch']}
     return faults + [f'_quarto.yml says {k}: {site.get(k)}, settings.ini {v}' for k, v in same.items() if site.get(k) != v]
 
+def body(cell):
+    "A cell as the page shows it: without its directives."
+    return '\n'.join(l for l in source(cell).splitlines() if not l.startswith('#|')).strip()
+
 def check_site(repo, render=False):
-    """nbdev can make the pages of the site: every notebook with its front matter, every public name with its documentation.
+    """nbdev can make the pages of the site: every notebook with its front matter, everything that is exported whole and unfolded,
+    and behind it, where its name is public, its documentation.
     To document names it runs the cells that export or import, and no others: one that also needs another cell's result fails here."""
     faults = []
     with tempfile.TemporaryDirectory() as temp:
@@ -240,10 +257,17 @@ def check_site(repo, render=False):
             if not (made := fresh/'_proc'/path.name).exists():
                 faults.append(f'{path.name}: no page')
                 continue
-            page = '\n'.join(source(c) + ''.join(map(texts, c.get('outputs', []))) for c in read(made)['cells'])
+            cells = read(made)['cells']
+            page = '\n'.join(source(c) + ''.join(map(texts, c.get('outputs', []))) for c in cells)
             if not page.startswith('---'): faults.append(f'{path.name}: the page has no front matter')
-            shown = {n.name for c in code(read(path)) if exported(c) and 'hide' not in directives(c) for n in ast.parse(source(c)).body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
-            faults += [f'{path.name}: {name} is not documented on the page' for name in sorted(shown) if name[0] != '_' and not re.search(rf'^### .*\b{name}\b', page, re.M)]
+            if any(d.startswith('code-fold') for c in cells for d in directives(c)): faults.append(f'{path.name}: code is folded on the page')
+            behind = {body(c): source(after) for c, after in zip(cells, [*cells[1:], {'source': ''}]) if not {'echo: false', 'include: false'} & set(directives(c))}
+            for cell in filter(exported, code(read(path))):
+                names = defined(cell)
+                what = names[0] if names else f'cell {cell["id"]}'
+                if body(cell) not in behind: faults.append(f'{path.name}: {what} is not whole on the page')
+                elif public(names) and 'show_doc(' not in behind[body(cell)]: faults.append(f'{path.name}: the documentation of {what} is not behind its code')
+                faults += [f'{path.name}: {name} is not documented on the page' for name in public(names) if not re.search(rf'^### .*\b{name}\b', page, re.M)]
         if render:
             done = subprocess.run(['quarto', 'render', '--no-execute'], cwd=fresh/'_proc', capture_output=True, text=True, timeout=900)
             if done.returncode: return [f'quarto render failed: {done.stderr[-3000:]}']

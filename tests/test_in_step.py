@@ -56,10 +56,10 @@ def in_cell(**keys):
     def change(nb): next(c for c in code(nb) if c['outputs']).update(keys)
     return in_notebook(change)
 
-def new_cell(*lines, **keys):
+def new_cell(*lines, number=3, **keys):
     "Add a cell to a notebook."
     cell = {'cell_type': 'code', 'execution_count': None, 'id': 'planted', 'metadata': {}, 'outputs': [], 'source': [*(l + '\n' for l in lines[:-1]), lines[-1]]}
-    return in_notebook(lambda nb: nb['cells'].append(cell | keys))
+    return in_notebook(lambda nb: nb['cells'].append(cell | keys), number)
 
 def output(**keys): return in_cell(outputs=[{'output_type': 'display_data', 'metadata': {}, **keys}])
 def stream(text, name='stdout'): return in_cell(outputs=[{'output_type': 'stream', 'name': name, 'text': [text]}])
@@ -68,9 +68,12 @@ def link_to_file(repo):
     (repo/'nbs'/'_quarto.yml').unlink()
     shutil.copy(repo/'_quarto.yml', repo/'nbs'/'_quarto.yml')
 
-def small(repo):
+def small(plant):
     "Keep only two notebooks: making the pages takes time."
-    for path in notebooks(repo)[2:]: path.unlink()
+    def planted(repo):
+        for path in notebooks(repo)[2:]: path.unlink()
+        plant(repo)
+    return planted
 
 BIG = base64.b64encode(bytes(501_000)).decode()
 FAULTS = {
@@ -78,7 +81,7 @@ FAULTS = {
     'a module that nothing exports': (check_export, write('mingpt_nb/extra.py', 'x = 1\n'), 'extra.py'),
     'an index that is out of date': (check_export, replace('mingpt_nb/_modidx.py', 'mingpt_nb.data.', 'mingpt_nb.date.'), '_modidx.py'),
     'a version that was not exported': (check_export, replace('settings.ini', 'version = ', 'version = 9.'), '__init__.py'),
-    'a notebook that was not exported': (check_export, new_cell('#| export', 'x = 1'), '.py'),
+    'a notebook that was not exported': (check_export, new_cell('#| exports', 'x = 1'), '.py'),
     'a module without a notebook': (check_modules, write('mingpt_nb/extra.py', 'x = 1\n'), 'extra'),
     'a notebook without a module': (check_modules, lambda r: shutil.copy(r/'nbs'/'index.ipynb', r/'nbs'/'42_index.ipynb'), '42_index'),
     'an import from a higher number': (check_floors, write('mingpt_nb/data.py', '\nfrom .sampling import sample\n'), 'data'),
@@ -97,6 +100,8 @@ FAULTS = {
     "another notebook's badge": (check_opening, in_notebook(lambda nb: nb['cells'][1].update(source=[source(nb['cells'][1]).replace('/nbs/', '/nbs/9')])), 'badge'),
     'no install in Colab': (check_opening, in_notebook(lambda nb: nb.update(cells=[c for c in nb['cells'] if 'pip install' not in source(c)])), 'installs'),
     'a notebook that needs nbdev': (check_opening, new_cell('import nbdev; nbdev.nbdev_export()'), 'nbdev'),
+    'a lesson that hides a function': (check_exports, new_cell('#| export', 'def planted(): return 1'), 'planted is not exported by'),
+    'two functions in one cell': (check_exports, new_cell('#| exports', 'def planted(): return 1', '', 'class Planted: pass'), 'planted, Planted'),
     'a long cell': (check_lengths, new_cell(*['x = 1'] * 46), '46 lines'),
     'no outputs at all': (check_outputs, in_notebook(lambda nb: [c.update(outputs=[]) for c in code(nb)]), 'no outputs'),
     'a print that was not run': (check_outputs, new_cell('x = 1', 'print(x)'), 'planted'),
@@ -116,8 +121,11 @@ FAULTS = {
     'a notebook that the sidebar lacks': (check_quarto, replace('_quarto.yml', '      - 01_tokenizer.ipynb\n', ''), 'sidebar'),
     'a notebook out of order': (check_quarto, replace('_quarto.yml', '      - 00_data.ipynb\n      - 01_tokenizer.ipynb\n', '      - 01_tokenizer.ipynb\n      - 00_data.ipynb\n'), 'sidebar'),
     'another title than in the settings': (check_quarto, replace('settings.ini', 'description = ', 'description = not '), 'description'),
-    'a page that cannot be made': (check_site, lambda r: (small(r), in_notebook(lambda nb: nb['cells'].append(
-        {'cell_type': 'code', 'execution_count': None, 'id': 'planted', 'metadata': {}, 'outputs': [], 'source': ['#| export\n', 'x = 1/0']}), 1)(r)), 'cannot be made'),
+    'a page that cannot be made': (check_site, small(new_cell('#| exports', 'x = 1/0', number=1)), 'cannot be made'),
+    'a function whose body the page hides': (check_site, small(new_cell('#| export', 'def planted():', '    return 1', number=1)), 'planted is not whole'),
+    'one whose cell the page hides': (check_site, small(new_cell('#| exports', '#| echo: false', 'def planted():', '    return 1', number=1)), 'planted is not whole'),
+    'code that is folded on the page': (check_site, small(replace('settings.ini', 'add_fold,mv_exports', 'mv_exports')), 'folded'),
+    'code behind its documentation': (check_site, small(replace('settings.ini', 'add_fold,mv_exports', 'add_fold')), 'is not behind its code'),
 }
 
 

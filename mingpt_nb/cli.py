@@ -49,24 +49,28 @@ BY_PLACE = 'question', # parameters that a person gives without their name
 
 def add_command(
     commands, # what `ArgumentParser.add_subparsers` returned
-    function # its docments name the options, its docstring is the help
+    function, # its docments name the options, its docstring is the help
+    defaults:bool=True # False: options that are not given are left out
 ):
     "Make a sub-command of a function."
-    parser = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__,
+    parser = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__, allow_abbrev=False,
                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     for name, p in docments(function, full=True, returns=False).items():
         kind = dict(action=argparse.BooleanOptionalAction) if p['anno'] is bool else dict(type=p['anno'], metavar=p['anno'].__name__.upper())
         flag = '--' + name.replace('_', '-')
         if name in BY_PLACE: flag, kind = name, dict(nargs='?', metavar=name.upper())
-        parser.add_argument(flag, default=p['default'], help=p['docment'].replace('%', '%%'), **kind)
+        default = p['default'] if defaults else argparse.SUPPRESS
+        parser.add_argument(flag, default=default, help=p['docment'].replace('%', '%%'), **kind)
     parser.set_defaults(run=function)
 
 # %% ../nbs/99_cli.ipynb #6cf1316e
-def make_parser()->argparse.ArgumentParser:
+def make_parser(
+    defaults:bool=True # False: options that are not given are left out
+)->argparse.ArgumentParser:
     "The parser of the command `mingpt`."
-    parser = argparse.ArgumentParser('mingpt', description='Train small GPTs and write with them.')
+    parser = argparse.ArgumentParser('mingpt', description='Train small GPTs and write with them.', allow_abbrev=False)
     commands = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
-    for function in shakespeare, cifar10, adder, train, sample, gpt2: add_command(commands, function)
+    for function in shakespeare, cifar10, adder, train, sample, gpt2: add_command(commands, function, defaults)
     return parser
 
 # %% ../nbs/99_cli.ipynb #be6aa012
@@ -100,8 +104,8 @@ def main(
     try:
         for k in 'text', 'model', 'init', 'resume':
             if args.get(k) == '': raise ValueError(f"--{k} is empty")
-        words = {word.split('=')[0].removeprefix('--').removeprefix('no-').replace('-', '_') for word in (sys.argv[1:] if argv is None else argv)}
-        if args.get('resume'): args = settings_of(run.__name__, args, words & args.keys())
+        given = set(vars(make_parser(defaults=False).parse_args(argv)))
+        if args.get('resume'): args = settings_of(run.__name__, args, given & args.keys())
         run(**args)
     except BrokenPipeError: # the reader of our output has gone, as in `mingpt sample | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

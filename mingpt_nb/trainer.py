@@ -86,7 +86,7 @@ OPTIMIZERS = 'adamw', 'muon'
 def make_optimizers(
     model, # has `param_groups(weight_decay)`: the blocks' matrices first, then the rest
     optimizer:str='adamw', # one of `OPTIMIZERS`
-    learning_rate:float=3e-4,
+    learning_rate:float=1e-3,
     betas:tuple=(0.9, 0.95), # AdamW's memory for the gradient and for its square
     weight_decay:float=0.1 # of the matrices
 )->list: # one optimizer, or two
@@ -104,7 +104,7 @@ class TrainerConfig:
     max_steps:int=None # end after so many steps, 1 or more, even if epochs are left; None: don't
     batch_size:int=64 # examples a step, on all processes together, 1 or more
     accumulate:int=1 # pieces that a batch is cut into, one after another, to save memory; 1 or more
-    learning_rate:float=3e-4 # the full rate, at the end of the warm-up; above 0, at most 1e9
+    learning_rate:float=1e-3 # the highest, above 0; large models want less (GPT-3's smallest: 6e-4)
     optimizer:str='adamw' # 'adamw', or 'muon': Muon for the blocks' matrices, AdamW for the rest
     betas:tuple=(0.9, 0.95) # share of AdamW's two averages that outlives a step, 0 up to below 1
     weight_decay:float=0.1 # share of the blocks' matrices lost a step, times the rate; 0 or more
@@ -113,7 +113,7 @@ class TrainerConfig:
     warmup_tokens:int=None # tokens to the full rate, 0 or more; None: a twentieth of final_tokens
     final_tokens:int=None # tokens until the rate is zero, 1 or more; None: all of the run
     eval_interval:int=None # steps between held-out losses, 1 or more; None: those of an epoch
-    mixed_precision:str=None # 'bf16', 'fp16' if the device can; None: Accelerate's, else float32
+    mixed_precision:str=None # 'bf16' or 'fp16', fast only where the device has units for it
     shard:bool=False # True: spread the model over several processes; False: a copy for each
     num_workers:int=0 # extra processes that fetch data, 0 or more
     folder:str=None # where checkpoints and the history go; None: nowhere

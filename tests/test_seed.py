@@ -1,13 +1,14 @@
 """Whoever moves over from minGPT of 2020 with an unchanged program is not worse off.
 
 On three kinds of data, each with five seeds: its model and trainer, then ours, and the loss on rows that were not trained on.
-Figures of minGPT were measured with this file, on one thread:
+The figures of minGPT were measured with this file, on one thread:
 
     python tests/test_seed.py ../minGPT
 
 MINGPT2020_CHECKOUT names the folder of such a checkout: then the tests measure it again.
 """
-import importlib.util, math, os, statistics, sys
+import importlib.util, io, math, os, statistics, sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,8 @@ def text(draw):
     "Characters of Shakespeare; those of the last tenth are held out."
     try: text = get_data('tinyshakespeare.txt').read_text(encoding='utf-8')
     except OSError as e: pytest.skip(str(e))
-    vocabulary, cut = sorted(set(text)), len(text) * 9 // 10
-    ids = torch.tensor([vocabulary.index(c) for c in text])
+    vocabulary, cut = {c: i for i, c in enumerate(sorted(set(text)))}, len(text) * 9 // 10
+    ids = torch.tensor([vocabulary[c] for c in text])
     starts = torch.cat([torch.randint(cut - 17, (TRAIN, 1), generator=draw), torch.randint(cut, len(ids) - 17, (TEST, 1), generator=draw)])
     return len(vocabulary), ids[starts + torch.arange(17)], 0
 
@@ -74,7 +75,8 @@ def final_loss(model, trainer, name, seed):
     mconf = model.GPTConfig(vocab_size, ids.shape[1] - 1, n_layer=2, n_head=2, n_embd=32)
     gpt = model.GPT(mconf)
     tconf = trainer.TrainerConfig(max_epochs=10, batch_size=256)
-    trainer.Trainer(gpt, train_dataset, None, tconf).train()
+    with redirect_stderr(io.StringIO()): # progress bars
+        trainer.Trainer(gpt, train_dataset, None, tconf).train()
 
     device = next(gpt.parameters()).device
     with torch.no_grad(): return gpt.eval()(held_out.x.to(device), held_out.y.to(device))[1].item()

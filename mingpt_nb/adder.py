@@ -107,7 +107,7 @@ def adder_trainer(
 )->Trainer: # ready for `train`
     "A new model and its sums. The held-out loss is only watched: nothing is chosen by it. Raises `ValueError` for a setting out of range."
     train, test = (Sums(ndigit, split, reverse) for split in ('train', 'test'))
-    default = dict(max_steps=STEPS[ndigit], batch_size=256, learning_rate=1e-2, optimizer='muon', eval_interval=50, seed=seed)
+    default = dict(max_steps=STEPS[ndigit], batch_size=256, learning_rate=1e-2, lr_decay=True, optimizer='muon', eval_interval=50, seed=seed)
     config = TrainerConfig(max_epochs=1_000_000, **{**default, **settings})
     torch.manual_seed(seed)
     return Trainer(GPT(GPTConfig(10, train.block_size, n_layer, n_head, n_embd, 0., 0., 0.)), train, test, config)

@@ -348,7 +348,7 @@ def cifar10(
 ):
     "Train a GPT on CIFAR-10, pixel by pixel, and let it paint and complete pictures."
     settings = remembered(locals())
-    config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate,
+    config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, lr_decay=True,
                            optimizer=optimizer, eval_interval=eval_interval, seed=seed)
     if side not in (8, 16, 32): raise ValueError(f"side={side} must be 8, 16 or 32")
     for name, n, most in ('n_colours', n_colours, 4096), ('n_test', n_test, 10_000):

@@ -247,7 +247,7 @@ def train(
     "Train on a text of your own, or fine-tune GPT-2 on it, judge the model on the last tenth, and write a sample."
     settings = remembered(locals())
     config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, accumulate=accumulate, shard=shard, eval_interval=eval_interval, seed=seed,
-                           learning_rate=(5e-5 if init else 1e-2) if learning_rate is None else learning_rate, optimizer=optimizer or ('adamw' if init else 'muon'))
+                           learning_rate=(5e-5 if init else 1e-2) if learning_rate is None else learning_rate, lr_decay=True, optimizer=optimizer or ('adamw' if init else 'muon'))
     files, folder = text_files(text), None if dry_run else check_folder(resume or out)
     sizes = dict(block_size=block_size, n_layer=n_layer, n_head=n_head, n_embd=n_embd, embd_pdrop=dropout, resid_pdrop=dropout, attn_pdrop=dropout)
     model, tok, block_size = start(init, tokenizer, files, merges, sizes, seed, None if resume else folder)

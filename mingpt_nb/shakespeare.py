@@ -145,10 +145,10 @@ def shakespeare(
     block_size:int=64, # characters that the model sees at once
     dropout:float=0.0, # share dropped in training, 0..1; helps when a short text is read many times
     batch_size:int=32, # chunks of text a step
-    max_steps:int=450, # steps of training
-    learning_rate:float=1e-2, # at the end of the warm-up
+    max_steps:int=380, # steps of training
+    learning_rate:float=1.5e-2, # at the end of the warm-up
     optimizer:str='muon', # muon or adamw
-    eval_interval:int=75, # steps between held-out losses
+    eval_interval:int=95, # steps between held-out losses
     prompt:str=None, # what the sample goes on from; without it, a new line
     max_new_tokens:int=500, # characters to write at the end
     temperature:float=0.8, # of the sample, above 0
@@ -158,7 +158,7 @@ def shakespeare(
 ):
     "Train a character model on Shakespeare or on your own text, judge it on the last tenth, and write a sample."
     settings = remembered(locals())
-    config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate,
+    config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, lr_decay=True,
                            optimizer=optimizer, eval_interval=eval_interval, seed=seed)
     config.folder = folder = None if dry_run else check_folder(resume or out)
     text, source = shakespeare_text(file := text)

@@ -32,7 +32,7 @@ def make(folder, optimizer='adamw', steps=12, seed=0, dropout=0.1, learning_rate
     ids = torch.randint(len(LETTERS), (1800,), generator=torch.Generator().manual_seed(0))
     torch.manual_seed(seed)
     model = GPT(GPTConfig(len(LETTERS), 16, 1, 2, 16, dropout, dropout, dropout))
-    settings = dict(batch_size=13, accumulate=2, eval_interval=3, progress=False) | settings
+    settings = dict(batch_size=13, accumulate=2, eval_interval=3, lr_decay=True, progress=False) | settings
     config = TrainerConfig(max_epochs=steps, max_steps=steps, optimizer=optimizer, learning_rate=learning_rate, folder=folder and str(folder), **settings)
     trainer = Trainer(model, RandomChunks(ids[:1500], 16), Windows(ids[1500:], 16), config)
     trainer.beside = {'mingpt_tokenizer.json': CharTokenizer.from_text(LETTERS).save}

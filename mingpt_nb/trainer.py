@@ -86,7 +86,7 @@ OPTIMIZERS = 'adamw', 'muon'
 def make_optimizers(
     model, # has `param_groups(weight_decay)`: the blocks' matrices first, then the rest
     optimizer:str='adamw', # one of `OPTIMIZERS`
-    learning_rate:float=5e-4,
+    learning_rate:float=4e-4,
     betas:tuple=(0.9, 0.95), # AdamW's memory for the gradient and for its square
     weight_decay:float=0.1 # of the matrices
 )->list: # one optimizer, or two
@@ -104,12 +104,12 @@ class TrainerConfig:
     max_steps:int=None # end after so many steps, 1 or more, even if epochs are left; None: don't
     batch_size:int=64 # examples a step, on all processes together, 1 or more
     accumulate:int=1 # pieces that a batch is cut into, one after another, to save memory; 1 or more
-    learning_rate:float=5e-4 # the highest, above 0, at most 1e9; the default is minGPT's of 2022
+    learning_rate:float=4e-4 # the highest: at the end of the warm-up; above 0, at most 1e9
     optimizer:str='adamw' # 'adamw', or 'muon': Muon for the blocks' matrices, AdamW for the rest
     betas:tuple=(0.9, 0.95) # share of AdamW's two averages that outlives a step, 0 up to below 1
     weight_decay:float=0.1 # share of the blocks' matrices lost a step, times the rate; 0 or more
     grad_norm_clip:float=1.0 # a longer gradient is cut to this length; above 0, at most 1e9
-    lr_decay:bool=False # True: warm-up and cosine; False: the same rate throughout, as minGPT has it
+    lr_decay:bool=False # after the warm-up: True: a cosine down to zero; False: the rate is held
     warmup_tokens:int=None # tokens to the full rate, 0 or more; None: a twentieth of final_tokens
     final_tokens:int=None # tokens until the rate is zero, 1 or more; None: all of the run
     eval_interval:int=None # steps between held-out losses, 1 or more; None: those of an epoch
@@ -328,11 +328,11 @@ def train_step(self:Trainer,
 # %% ../nbs/06_trainer.ipynb #f8121377
 @patch
 def current_lr(self:Trainer)->float: # above or at 0
-    "The learning rate of this step, on the way up or down."
+    "The learning rate of this step: on the way up, and then held or on the way down."
     c = self.config
-    if not c.lr_decay: return c.learning_rate
     planned = c.final_tokens or (self.total_steps + 1) * self.tokens / self.step # the last step still moves
-    return c.learning_rate * lr_share(self.tokens, planned / 20 if c.warmup_tokens is None else c.warmup_tokens, planned)
+    warmup = planned / 20 if c.warmup_tokens is None else c.warmup_tokens
+    return c.learning_rate * lr_share(self.tokens, warmup, planned if c.lr_decay else math.inf)
 
 # %% ../nbs/06_trainer.ipynb #33bbf4de
 PATIENCE = 5 # so many evaluations above the best, and there is a warning

@@ -97,11 +97,21 @@ def own(repo, name):
     if name.startswith('.'): return name.lstrip('.').split('.')[0]
     if name.startswith(lib + '.'): return name.split('.')[1]
 
+def room(number):
+    "What kind of room a notebook is, by its number."
+    return 'roof' if number >= 98 else 'cellar' if number >= 90 else 'lesson'
+
 def check_floors(repo):
-    "A module imports only from notebooks with lower numbers."
-    floor = {m: p.name.split('_')[0] for m, p in homes(repo).items()}
-    pairs = [(m, own(repo, i)) for m, path in modules(repo).items() for i in imports(path) if own(repo, i)]
-    return [f'{m} (notebook {floor.get(m)}) imports {o} (notebook {floor.get(o)})' for m, o in pairs if not floor.get(o, '~') < floor.get(m, '')]
+    "A lesson imports only from lower lessons and the cellar, the cellar from nothing of ours, and only the roof from the roof."
+    floor, faults = {m: int(p.name.split('_')[0]) for m, p in homes(repo).items()}, []
+    for module, path in modules(repo).items():
+        for name in imports(path):
+            if not (other := own(repo, name)): continue
+            if module not in floor or other not in floor: faults.append(f'{module} imports {other}, and one of them is in no notebook'); continue
+            here, there = floor[module], floor[other]
+            allowed = {'lesson': room(there) == 'cellar' or there < here, 'cellar': False, 'roof': there < here or room(there) != 'roof'}[room(here)]
+            if not allowed: faults.append(f'{module} (notebook {here:02}) imports {other} (notebook {there:02})')
+    return faults
 
 def check_requirements(repo):
     "What the package imports is declared, in `requirements`, as needed at run time."

@@ -1,6 +1,6 @@
 """Run notebooks whole, in a real Jupyter kernel, and store what they print: the outputs that the site shows.
 
-    python tests/refresh.py nbs/03_attention.ipynb     run one (slow cells included), store its outputs
+    python tests/refresh.py nbs/04_attention.ipynb     run one (slow cells included), store its outputs
     python tests/refresh.py                            run them all, in order
     python tests/refresh.py --readme                   only write README.md from nbs/index.ipynb
 """

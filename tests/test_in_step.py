@@ -64,6 +64,10 @@ def new_cell(*lines, number=3, **keys):
 def output(**keys): return in_cell(outputs=[{'output_type': 'display_data', 'metadata': {}, **keys}])
 def stream(text, name='stdout'): return in_cell(outputs=[{'output_type': 'stream', 'name': name, 'text': [text]}])
 
+def rename(old, new):
+    "Give a notebook another number."
+    return lambda repo: (repo/'nbs'/f'{old}.ipynb').rename(repo/'nbs'/f'{new}.ipynb')
+
 def link_to_file(repo):
     (repo/'nbs'/'_quarto.yml').unlink()
     shutil.copy(repo/'_quarto.yml', repo/'nbs'/'_quarto.yml')
@@ -86,6 +90,8 @@ FAULTS = {
     'a notebook without a module': (check_modules, lambda r: shutil.copy(r/'nbs'/'index.ipynb', r/'nbs'/'42_index.ipynb'), '42_index'),
     'an import from a higher number': (check_floors, write('mingpt_nb/data.py', '\nfrom .sampling import sample\n'), 'data'),
     'the same, by its full name': (check_floors, write('mingpt_nb/data.py', '\ndef f(): import mingpt_nb.sampling\n'), 'data'),
+    'a lesson that imports from the roof': (check_floors, write('mingpt_nb/scale.py', '\nfrom .cli import main\n'), 'scale'),
+    'a cellar that imports a lesson': (check_floors, lambda r: (rename('00_data', '90_data')(r), write('mingpt_nb/data.py', '\nfrom .sampling import sample\n')(r)), 'data'),
     'a requirement that is not declared': (check_requirements, write('mingpt_nb/data.py', '\ndef f(): import sklearn.cluster\n'), 'sklearn'),
     'one that is declared for development only': (check_requirements, write('mingpt_nb/data.py', '\nfrom nbdev.test import test_nb\n'), 'nbdev'),
     'a bare assert': (check_asserts, write('mingpt_nb/data.py', '\nassert 1 == 1\n'), 'data.py'),

@@ -4,12 +4,10 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'RECORD', 'cifar10_folder', 'unpack', 'load_batch', 'load_cifar10', 'sheet', 'shrink', 'nearest',
-           'spread_out', 'kmeans', 'Palette', 'save_palette', 'load_palette', 'Pictures', 'paint', 'class_losses',
-           'save_pictures', 'save_completions', 'prepare', 'cifar10', 'load_painter']
+           'spread_out', 'kmeans', 'Palette', 'save_palette', 'load_palette', 'Pictures', 'paint', 'class_losses']
 
 # %% ../nbs/11_cifar10.ipynb #65d7aac0
-import gzip, json, math, os, shlex, tarfile, tempfile, zlib
-from functools import partial
+import gzip, json, math, os, tarfile, tempfile, zlib
 from pathlib import Path
 
 import numpy as np, torch
@@ -19,7 +17,6 @@ from .data import data_folders, get_data
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig
 from .trainer import Trainer, TrainerConfig
-from .shakespeare import check_folder, fit, remembered
 
 # %% ../nbs/11_cifar10.ipynb #dd13be15
 CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
@@ -267,114 +264,3 @@ def class_losses(
         rows.append(torch.stack(row, 1))
     model.train(was_training)
     return torch.cat(rows).cpu()
-
-# %% ../nbs/11_cifar10.ipynb #26462085
-def save_pictures(
-    model:GPT,
-    palette:Palette, # that it was trained with
-    path, # of the PNG
-    name:str=None, # one of `CLASSES`; None: any
-    n:int=40, # how many
-    seed:int=None, # None: other pictures each time
-    **how # as in `paint`
-):
-    "Paint a sheet of pictures. Raises `ValueError` for a class that does not exist."
-    from matplotlib.image import imsave
-    pictures = paint(model, palette, torch.full((n, 1), palette.opening(name)), seed, **how)
-    imsave(path, sheet(pictures, zoom=6))
-
-# %% ../nbs/11_cifar10.ipynb #cd6d11a8
-def save_completions(
-    model:GPT,
-    palette:Palette, # that it was trained with
-    ids:torch.Tensor, # pictures, (N, side * side)
-    path, # of the PNG
-    ways:int=4, # completions of each
-    seed:int=0
-):
-    "In each row: the upper half that is given, so many ways to go on, the original."
-    from matplotlib.image import imsave
-    side = math.isqrt(ids.shape[1])
-    opening = torch.full((len(ids), 1), palette.any)
-    start = torch.cat([opening, ids[:, :side * side // 2].long()], 1)
-    truth = palette.decode(ids)
-    given = truth.clone()
-    given[:, side // 2:] = 136
-    rows = [given, *(paint(model, palette, start, seed + i) for i in range(ways)), truth]
-    imsave(path, sheet(torch.stack(rows, 1).flatten(0, 1), columns=len(rows), zoom=6))
-
-# %% ../nbs/11_cifar10.ipynb #d6cd49bb
-def prepare(
-    side:int=16, # 8, 16 or 32
-    n_colours:int=512, # colours in the palette, 1..4096
-    n_test:int=500, # test pictures, 1..10000
-    seed:int=42 # of the palette
-)->tuple: # the palette, ids and labels to train on, ids to test on
-    "CIFAR-10, small and in few colours. Raises what `load_cifar10` raises."
-    (pictures, labels), (tests, _) = load_cifar10(), load_cifar10('test')
-    pictures, tests = shrink(pictures, side), shrink(tests[:n_test], side)
-    pixels = pictures.reshape(-1, 3)
-    some = torch.randint(len(pixels), (250_000,), generator=torch.Generator().manual_seed(seed))
-    palette = Palette(kmeans(pixels[some], n_colours, seed=seed))
-    return palette, palette.encode(pictures), labels, palette.encode(tests)
-
-# %% ../nbs/11_cifar10.ipynb #3f865710
-def _save_best_pictures(trainer, palette, folder, seed):
-    if trainer.rank: return
-    model = trainer.plain()
-    if trainer.best['step'] == trainer.step:
-        save_palette(palette, folder)
-        model.save_pretrained(folder)
-    save_pictures(model, palette, folder/'samples.png', seed=seed)
-
-# %% ../nbs/11_cifar10.ipynb #bb4dc3c9
-def cifar10(
-    side:int=16, # 8, 16 or 32: pictures of side × side pixels
-    out:str='out/cifar10', # the folder for the model and the pictures
-    n_colours:int=512, # colours in the palette, 1..4096
-    n_layer:int=6, # blocks
-    n_head:int=4, # attention heads in a block; must divide n_embd
-    n_embd:int=128, # numbers in a pixel's vector
-    dropout:float=0.0, # share dropped in training, 0..1
-    batch_size:int=16, # pictures a step
-    max_steps:int=2000, # steps of training
-    learning_rate:float=1e-2, # at the end of the warm-up
-    optimizer:str='muon', # muon or adamw
-    eval_interval:int=200, # steps between held-out losses
-    n_test:int=500, # test pictures for these losses, 1..10000
-    seed:int=42, # of the weights, the order of the data and the samples
-    resume:str=None, # go on with the run in this folder; at the command line its settings are taken from there
-    dry_run:bool=False, # only say what the run would take
-):
-    "Train a GPT on CIFAR-10, pixel by pixel, and let it paint and complete pictures."
-    settings = remembered(locals())
-    config = TrainerConfig(max_epochs=max_steps, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, lr_decay=True,
-                           optimizer=optimizer, eval_interval=eval_interval, seed=seed)
-    if side not in (8, 16, 32): raise ValueError(f"side={side} must be 8, 16 or 32")
-    for name, n, most in ('n_colours', n_colours, 4096), ('n_test', n_test, 10_000):
-        if not 1 <= n <= most: raise ValueError(f"{name}={n} must be between 1 and {most}")
-    sizes = GPTConfig(n_colours + 11, side**2, n_layer, n_head, n_embd, dropout, dropout, dropout)
-    config.folder = folder = None if dry_run else check_folder(resume or out)
-    print(f"choosing {n_colours} colours …", flush=True)
-    palette, ids, labels, test_ids = prepare(side, n_colours, n_test, seed)
-    torch.manual_seed(seed)
-    model = GPT(sizes)
-    print(f"{len(ids):,} pictures of {side} × {side} pixels\nmodel: {model.num_params():,} parameters", flush=True)
-    trainer = Trainer(model, Pictures(ids, palette, labels, vary=True, seed=seed), Pictures(test_ids, palette), config)
-    trainer.settings, trainer.beside = settings, {'mingpt_palette.json': lambda file: save_palette(palette, file.parent)}
-    if not fit(trainer, 'cifar10', partial(_save_best_pictures, palette=palette, folder=folder, seed=seed), resume=resume, dry_run=dry_run): return
-    if not trainer.rank: save_completions(model, palette, test_ids[:8], folder/'completions.png', seed=seed)
-    print(f"held-out loss: {trainer.best['loss'] / math.log(2):.3f} bits a pixel, the best evaluation, over {len(test_ids)} test pictures\n"
-          f"The model is in {folder}, with samples.png, completions.png and loss.png. For more: mingpt sample --model {shlex.quote(str(folder))}")
-
-# %% ../nbs/11_cifar10.ipynb #a3ab33ae
-def load_painter(
-    folder # what `cifar10` wrote
-)->tuple: # the model and its palette
-    "Raises `FileNotFoundError` for a file that is missing, `ValueError` for one that is damaged, and for sizes that do not fit together."
-    folder = Path(folder).expanduser()
-    palette, model = load_palette(folder), GPT.from_pretrained(folder)
-    V, T = model.config.vocab_size, model.config.block_size
-    if V != palette.vocab_size: raise ValueError(f"the palette in {folder} has {palette.vocab_size} ids and the model {V}: they do not belong together")
-    if math.isqrt(T)**2 != T: raise ValueError(f"the model in {folder} sees {T} tokens, and that many pixels are no square")
-    return model, palette

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from .data import data_folders, get_data
+from .files import data_folders, get_data
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig
 from .trainer import Trainer, TrainerConfig

@@ -215,7 +215,7 @@ def datasets(
     train_ids, test_ids = split(ids)
     if held_out_tokens < block_size: raise ValueError(f"held_out_tokens={held_out_tokens} must be at least block_size={block_size}")
     if len(test_ids) <= block_size: raise ValueError(f"the text is too short: its last tenth has {len(test_ids)} tokens, and must have more than block_size={block_size}")
-    return RandomChunks(train_ids, block_size, seed, most=2**20), Windows(test_ids[:held_out_tokens + 1], block_size)
+    return RandomChunks(train_ids, block_size, seed, max_chunks=2**20), Windows(test_ids[:held_out_tokens + 1], block_size)
 
 # %% ../nbs/13_gpt2.ipynb #e8c4f79b
 def train(

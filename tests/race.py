@@ -126,7 +126,7 @@ NANOGPT = ('config/train_shakespeare_char.py --device=cpu --compile=False --eval
 
 def first_run(checkout, rounds):
     "Whole commands, from the start of the process: nanoGPT's for a CPU, and ours at its defaults."
-    from mingpt_nb.data import get_data
+    from mingpt_nb.files import get_data
     with tempfile.TemporaryDirectory() as temp:
         repo = shutil.copytree(checkout, Path(temp)/'nanoGPT', ignore=shutil.ignore_patterns('.git'))
         shutil.copy(get_data('tinyshakespeare.txt'), repo/'data/shakespeare_char/input.txt')

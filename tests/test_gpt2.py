@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mingpt_nb.data import get_data
+from mingpt_nb.files import get_data
 from mingpt_nb.gpt2 import from_mingpt
 from mingpt_nb.model import GPT, GPTConfig
 from mingpt_nb.tokenizer import BPETokenizer

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np, torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from .data import data_folders, get_data
+from .files import data_folders, get_data
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig
-from .trainer import Trainer, TrainerConfig
+from .trainer import BestWeights, Trainer, TrainerConfig
 
 # %% ../nbs/11_cifar10.ipynb #dd13be15
 CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()

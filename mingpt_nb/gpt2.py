@@ -15,7 +15,7 @@ from .data import RandomChunks, Windows, split
 from .tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig, MASKS, Unfilled, fill
-from .trainer import Trainer, TrainerConfig
+from .trainer import BestWeights, Trainer, TrainerConfig
 
 # %% ../nbs/13_gpt2.ipynb #968f9125
 class Strided(Dataset):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from fastcore.basics import patch
-from .data import FIXED, model_files
+from .files import SUPPORTED_CONFIG, model_files
 from .sampling import check_sampling, cross_entropy, next_token
 from .attention import KVCache
 from .block import Block, init_weights
@@ -241,7 +241,7 @@ def save_pretrained(self:GPT,
     from safetensors.torch import save_file
     (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
     config = asdict(self.config)
-    config = {'architectures': ['GPT2LMHeadModel'], **FIXED, 'n_positions': config.pop('block_size'), **config, 'bos_token_id': None, 'eos_token_id': None}
+    config = {'architectures': ['GPT2LMHeadModel'], **SUPPORTED_CONFIG, 'n_positions': config.pop('block_size'), **config, 'bos_token_id': None, 'eos_token_id': None}
     tied = {'lm_head.weight'} if self.config.tie_word_embeddings else set() # it is wte
     weights = {k: (w.T if k.endswith(TRANSPOSED) else w).contiguous() for k, w in self.state_dict().items() if k not in tied}
     save_file(weights, folder/'model.safetensors.part', metadata={'format': 'pt'})

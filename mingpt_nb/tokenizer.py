@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 from fastcore.basics import patch
+from .files import get_data
 
 # %% ../nbs/01_tokenizer.ipynb #abcfd653
 class Tokenizer:
@@ -268,5 +269,4 @@ def from_files(cls:BPETokenizer,
 @patch(cls_method=True)
 def gpt2(cls:BPETokenizer): # a `BPETokenizer` of 50,257 ids, <|endoftext|> the last
     "GPT-2's own, from two files that are downloaded once and verified. Raises `OSError` when they can't be had, `ValueError` when one was altered."
-    from mingpt_nb.data import get_data # here, and not above: it imports PyTorch
     return cls.from_files(get_data('encoder.json'), get_data('vocab.bpe'))

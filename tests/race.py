@@ -96,7 +96,7 @@ def optimizers(rounds):
     import torch
     from functools import partial
     from mingpt_nb.model import GPT, GPTConfig
-    from mingpt_nb.trainer import make_optimizers
+    from mingpt_nb.optimizer import make_optimizers
     def setup(name):
         torch.manual_seed(0)
         model = GPT(GPTConfig(65, 64, n_layer=4, n_head=4, n_embd=128, embd_pdrop=0, resid_pdrop=0, attn_pdrop=0))
@@ -126,7 +126,7 @@ NANOGPT = ('config/train_shakespeare_char.py --device=cpu --compile=False --eval
 
 def first_run(checkout, rounds):
     "Whole commands, from the start of the process: nanoGPT's for a CPU, and ours at its defaults."
-    from mingpt_nb.data import get_data
+    from mingpt_nb.files import get_data
     with tempfile.TemporaryDirectory() as temp:
         repo = shutil.copytree(checkout, Path(temp)/'nanoGPT', ignore=shutil.ignore_patterns('.git'))
         shutil.copy(get_data('tinyshakespeare.txt'), repo/'data/shakespeare_char/input.txt')

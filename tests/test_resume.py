@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file, save
 
 from conftest import as_in_a_terminal
+from mingpt_nb.checkpoint import Checkpoint, read_checkpoint
 from mingpt_nb.cli import main
 from mingpt_nb.data import RandomChunks, Windows
+from mingpt_nb.files import file_digest as digest
 from mingpt_nb.model import GPT, GPTConfig
 from mingpt_nb.tokenizer import CharTokenizer
-from mingpt_nb.trainer import Trainer, TrainerConfig, digest, read_checkpoint
+from mingpt_nb.trainer import BestWeights, Trainer, TrainerConfig
 
 SPEECH = 'KING:\nWho goes there, at this hour, and with no lamp?\n\nGUARD:\nA friend, my lord, that brings you word of rain.\n\n'
 LETTERS = 'abcdefghijklmnopqrst'
@@ -27,23 +29,30 @@ def one_thread():
     yield
     torch.set_num_threads(before)
 
-def make(folder, optimizer='adamw', steps=12, seed=0, dropout=0.1, learning_rate=1e-2, **settings):
+def make(folder, optimizer='adamw', steps=12, seed=0, dropout=0.1, learning_rate=1e-2, kind=Trainer, more={}, **settings):
     "A small trainer on letters without sense: 93 examples, 13 a step, an evaluation each 3 steps, and the best is not the last."
     ids = torch.randint(len(LETTERS), (1800,), generator=torch.Generator().manual_seed(0))
     torch.manual_seed(seed)
     model = GPT(GPTConfig(len(LETTERS), 16, 1, 2, 16, dropout, dropout, dropout))
-    settings = dict(batch_size=13, accumulate=2, eval_interval=3, lr_decay=True, progress=False) | settings
-    config = TrainerConfig(max_epochs=steps, max_steps=steps, optimizer=optimizer, learning_rate=learning_rate, folder=folder and str(folder), **settings)
-    trainer = Trainer(model, RandomChunks(ids[:1500], 16), Windows(ids[1500:], 16), config)
-    trainer.beside = {'mingpt_tokenizer.json': CharTokenizer.from_text(LETTERS).save}
+    settings = dict(batch_size=13, gradient_accumulation_steps=2, eval_interval=3, lr_decay=True, progress=False) | settings
+    config = TrainerConfig(max_epochs=steps, max_steps=steps, optimizer=optimizer, learning_rate=learning_rate, **settings)
+    trainer = kind(model, RandomChunks(ids[:1500], 16), Windows(ids[1500:], 16), config, [best := BestWeights()], **more)
+    extra = {'mingpt_tokenizer.json': CharTokenizer.from_text(LETTERS).save}
+    trainer.checkpoint = Checkpoint(folder or 'nowhere', best, extra_files=extra)
+    if folder: trainer.callbacks.append(trainer.checkpoint)
     return trainer
+
+def tensors(trainer):
+    "The weights and the optimizer state, by name."
+    state = trainer.state_dict()
+    return {k: v.clone() for part in ('model', 'optimizer') for k, v in state[part].items()}
 
 def go(folder, *args, fatal=None, **settings):
     "Train into the folder, from its newest checkpoint if there is one; `fatal`: what `die` takes."
     torch.set_num_threads(1)
     if fatal: die(*fatal)
     trainer = make(folder, *args, **settings)
-    if (Path(folder)/'checkpoints'/'latest').exists(): trainer.resume(folder)
+    if (Path(folder)/'checkpoints'/'latest').exists(): trainer.checkpoint.resume(trainer)
     trainer.train()
 
 def die(name, n, after):
@@ -148,7 +157,7 @@ def rng():
     print('seed', seed)
     return random.Random(seed)
 
-IN_SAVE = ('writing',), ('rename', 3, True), ('replace', 6, False), ('replace', 5, False), ('rename', 2, False) # the middle two: before `latest` is replaced, before trainer.json is
+IN_SAVE = ('writing',), ('rename', 3, True), ('replace', 4, False), ('replace', 3, True), ('rename', 2, False) # replaced is `latest`
 
 @pytest.mark.parametrize('optimizer, kills', [('adamw', [0, 1]), ('muon', [None])])
 def test_killed(worker, tmp_path, rng, optimizer, kills):
@@ -257,11 +266,12 @@ def test_resume_from_one_checkpoint_leaves_it_whole(stopped, tmp_path):
 def test_every_checkpoint_that_is_kept_can_be_resumed(tmp_path):
     "Those that are not the newest, too: the weights that were the best then are not thinned out."
     trainer, bad = make(tmp_path/'run', steps=20, eval_interval=1, dropout=0., learning_rate=0.1), []
-    def look(trainer):
-        for at in trainer.steps():
-            try: read_checkpoint(at)
-            except ValueError as e: bad.append(str(e))
-    trainer.add_callback('on_batch_end', look)
+    class Look:
+        def after_step(self, trainer):
+            for at in trainer.checkpoint.list_checkpoints():
+                try: read_checkpoint(at)
+                except ValueError as e: bad.append(str(e))
+    trainer.callbacks.append(Look())
     trainer.train()
     assert bad == []
 
@@ -306,10 +316,10 @@ def sign(folder, **changes):
 def no_entry(folder, *words):
     "Neither a fresh trainer nor `read_checkpoint` alone is fooled; the error has the words."
     trainer = make(None)
-    before = trainer.tensors()
-    with pytest.raises((ValueError, FileNotFoundError)) as e: trainer.resume(folder)
+    before = tensors(trainer)
+    with pytest.raises((ValueError, FileNotFoundError)) as e: trainer.checkpoint.resume(trainer, folder)
     assert all(str(w) in str(e.value) for w in words), e.value
-    assert trainer.step == 0 and all(torch.equal(v, before[k]) for k, v in trainer.tensors().items())
+    assert trainer.step == 0 and all(torch.equal(v, before[k]) for k, v in tensors(trainer).items())
 
 FILES = 'tensors.safetensors', 'history.jsonl', 'mingpt_tokenizer.json', 'trainer.json'
 
@@ -465,7 +475,7 @@ def test_two_runs_into_one_folder(worker, tmp_path):
             begin = time.monotonic()
             with pytest.raises(ValueError, match='another run is writing') as e: second.train()
             assert str(tmp_path/'run') in str(e.value) and time.monotonic() < begin + 1
-            second.resume(tmp_path/'run') # may look
+            second.checkpoint.resume(second) # may look
             with pytest.raises(ValueError, match='another run is writing'): second.train()
     finally: first.kill()
     first.join()
@@ -551,11 +561,12 @@ def exact(out):
     "Train in float64 in all processes, with the model copied and, where there are several, spread; for each, its losses and weights into files."
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
+    from mingpt_nb.scale import DistributedTrainer
     for shard in (False, True) if 'RANK' in os.environ else (False,):
-        trainer = make(None, dropout=0., learning_rate=3e-3, steps=24, shard=shard)
+        trainer = make(None, dropout=0., learning_rate=3e-3, steps=24, kind=DistributedTrainer, more=dict(shard=shard))
         kind = type(next(trainer.model.parameters())).__name__
         trainer.train()
-        weights = trainer.tensors()
+        weights = tensors(trainer)
         if not trainer.rank: torch.save((kind, trainer.history, weights), Path(out)/f'{shard}.pt')
 
 @pytest.mark.parametrize('n', [2, 3])

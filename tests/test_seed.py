@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mingpt_nb import model, trainer
-from mingpt_nb.data import get_data
+from mingpt_nb.files import get_data
 
 MINGPT = { # mean loss over the seeds in nats, and its standard error; minGPT at 4050db6, PyTorch 2.13.0
     'counting': (0.9277, 0.0058),

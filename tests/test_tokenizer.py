@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from mingpt_nb.data import get_data
+from mingpt_nb.files import get_data
 from mingpt_nb.tokenizer import SPLIT, BPETokenizer, Tokenizer, merge_pair, train_merges
 
 many = settings(max_examples=10_000, deadline=None, derandomize=True, database=None)

@@ -11,7 +11,7 @@ import yaml
 
 CODE_BUDGET = 500
 BUDGETED = ['attention', 'block', 'sampling', 'model']
-NARROW = ['01_tokenizer', '04_attention', '98_run'] # until it is all notebooks
+NARROW = ['01_tokenizer', '04_attention', '05_block', '98_run'] # until it is all notebooks
 BADGE = ('[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
          '(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{name})')
 

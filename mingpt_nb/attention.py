@@ -13,29 +13,35 @@ from fastcore.basics import patch
 
 # %% ../nbs/04_attention.ipynb #2b40f162
 class KVCache:
-    "The keys and values of the tokens seen so far, for one attention layer. For use without gradients."
+    "The keys and values of the tokens so far, for one attention layer. For use without gradients."
     def __init__(self,
         block_size:int # the most tokens it can hold
     ):
-        self.block_size, self.n, self.k, self.v = block_size, 0, None, None
+        self.block_size = block_size
+        self.n, self.k, self.v = 0, None, None
 
     def append(self,
         k:torch.Tensor, # keys of the new tokens, (B, nh, T, hs)
         v:torch.Tensor # values of the new tokens, (B, nh, T, hs)
     )->tuple: # keys and values of all `n` tokens so far, (B, nh, n, hs) each
-        "Store the new keys and values; return all of them. Raises `ValueError` when they do not fit."
+        "Store new keys and values; return all of them. Raises `ValueError` when they do not fit."
         B, nh, T, hs = k.shape
         if self.n + T > self.block_size:
-            raise ValueError(f"a cache for block_size={self.block_size} tokens holds {self.n}: {T} more do not fit")
-        if self.k is None: self.k, self.v = (k.new_empty(B, nh, self.block_size, hs) for _ in 'kv')
+            raise ValueError(f"a cache for block_size={self.block_size} tokens "
+                             f"holds {self.n}: {T} more do not fit")
+        if self.k is None:
+            self.k = k.new_empty(B, nh, self.block_size, hs)
+            self.v = torch.empty_like(self.k)
         new = slice(self.n, self.n + T)
-        self.k[:, :, new], self.v[:, :, new] = k, v
+        self.k[:, :, new] = k
+        self.v[:, :, new] = v
         self.n += T
         return self.k[:, :, :self.n], self.v[:, :, :self.n]
 
 # %% ../nbs/04_attention.ipynb #1e81a9c9
 class CausalSelfAttention(nn.Module):
-    "Multi-head attention in which no position sees the future (Vaswani et al. 2017, 3.2). Raises `ValueError` for sizes or shares that cannot be."
+    """Multi-head attention in which no position sees the future (Vaswani et al. 2017, 3.2).
+    Raises `ValueError` for sizes or shares that cannot be."""
     def __init__(self,
         n_embd:int, # width C of a token's vector
         n_head:int, # number of heads nh; each is hs = C / nh wide
@@ -47,7 +53,8 @@ class CausalSelfAttention(nn.Module):
             if n < 1: raise ValueError(f"{name}={n} must be at least 1")
         for name, p in dict(attn_pdrop=attn_pdrop, resid_pdrop=resid_pdrop).items():
             if not 0 <= p <= 1: raise ValueError(f"{name}={p} must be within 0..1")
-        if n_embd % n_head: raise ValueError(f"n_embd={n_embd} is not a multiple of n_head={n_head}")
+        if n_embd % n_head:
+            raise ValueError(f"n_embd={n_embd} is not a multiple of n_head={n_head}")
         self.n_head, self.attn_pdrop, self.resid_pdrop = n_head, attn_pdrop, resid_pdrop
         self.c_attn = nn.Linear(n_embd, 3 * n_embd) # queries, keys and values in one product
         self.c_proj = nn.Linear(n_embd, n_embd)
@@ -55,7 +62,8 @@ class CausalSelfAttention(nn.Module):
     def heads(self,
         x:torch.Tensor # (B, T, C)
     )->tuple: # queries, keys, values: (B, nh, T, hs) each
-        B, T, C = x.shape # one view cuts c_attn's 3 C numbers into queries, keys, values, and each of them into nh heads:
+        B, T, C = x.shape
+        # one view cuts c_attn's 3 C numbers into queries, keys, values, and each into nh heads:
         # (B, T, 3C) -> (B, T, 3, nh, hs) -> (B, nh, 3, T, hs) -> three of (B, nh, T, hs)
         return self.c_attn(x).view(B, T, 3, self.n_head, -1).transpose(1, 3).unbind(2)
 
@@ -66,11 +74,15 @@ class CausalSelfAttention(nn.Module):
         "Mix each position with those before it. Raises `ValueError` when the cache overflows."
         q, k, v = self.heads(x) # (B, T, C) -> (B, nh, T, hs)
         if cache is not None: k, v = cache.append(k, v) # (B, nh, T, hs) -> (B, nh, S, hs)
-        T, S = q.shape[2], k.shape[2] # T = S: a triangle. T = 1: sees everything. Between: a triangle shifted right
-        mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T) if 1 < T < S else None
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=T == S,
-                                           dropout_p=self.attn_pdrop if self.training else 0.) # (B, nh, T, hs)
-        return F.dropout(self.c_proj(y.transpose(1, 2).flatten(2)), self.resid_pdrop, self.training) # (B, nh, T, hs) -> (B, T, C)
+        T, S = q.shape[2], k.shape[2]
+        mask = None # T = S: is_causal's triangle. T = 1: sees everything
+        if 1 < T < S: # a triangle shifted right
+            mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=T == S,
+            dropout_p=self.attn_pdrop if self.training else 0.) # (B, nh, T, hs)
+        y = y.transpose(1, 2).flatten(2) # (B, nh, T, hs) -> (B, T, nh, hs) -> (B, T, C)
+        return F.dropout(self.c_proj(y), self.resid_pdrop, self.training)
 
 # %% ../nbs/04_attention.ipynb #2d2b2836
 @patch
@@ -80,4 +92,5 @@ def weights(self:CausalSelfAttention,
     "The softmax weights without dropout: what the fused call in `forward` uses but never shows."
     q, k, _ = self.heads(x) # (B, T, C) -> (B, nh, T, hs)
     scores = q @ k.mT / math.sqrt(q.shape[-1]) # (B, nh, T, hs) @ (B, nh, hs, T) -> (B, nh, T, T)
-    return scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf).softmax(-1)
+    future = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    return scores.masked_fill(future, -math.inf).softmax(-1)

@@ -16,26 +16,34 @@ from .files import get_data
 
 # %% ../nbs/01_tokenizer.ipynb #abcfd653
 class Tokenizer:
-    """Text to ids and back. `encode`, `decode` and `vocab_size` are all that the rest of the package asks for.
-    A subclass also has `state()`, a dictionary of the arguments that make it anew: `save` writes them down."""
+    """Text to ids and back. `encode`, `decode` and `vocab_size` are all that the rest of the
+    package asks for. A subclass also has `state()`, a dictionary of the arguments that make it
+    anew: `save` writes them down."""
 
 def _ints(ids, vocab_size):
     "`ids` as a list of integers. Raises `ValueError` at the first that is not in the vocabulary."
-    ids = ids.tolist() if hasattr(ids, 'tolist') else [i.item() if hasattr(i, 'item') else i for i in ids]
+    if hasattr(ids, 'tolist'): ids = ids.tolist()
+    else: ids = [i.item() if hasattr(i, 'item') else i for i in ids]
     for at, i in enumerate(ids):
-        if not isinstance(i, int) or not 0 <= i < vocab_size: raise ValueError(f"id {i} at position {at} is not in this tokenizer's vocabulary: it has the integers 0 to {vocab_size - 1}")
+        if not isinstance(i, int) or not 0 <= i < vocab_size:
+            raise ValueError(f"id {i} at position {at} is not in this tokenizer's vocabulary: "
+                             f"it has the integers 0 to {vocab_size - 1}")
     return ids
 
 # %% ../nbs/01_tokenizer.ipynb #a7441924
 class CharTokenizer(Tokenizer):
-    "One id for each character of a fixed alphabet. Raises `ValueError` when `chars` is empty, not text, or has a character twice."
+    """One id for each character of a fixed alphabet. Raises `ValueError` when `chars` is empty,
+    not text, or has a character twice."""
     def __init__(self,
         chars:str # the alphabet, V characters; id i is chars[i]
     ):
-        if not isinstance(chars, str) or not chars: raise ValueError(f"an alphabet is a string of one or more characters, not {chars!r}")
+        if not isinstance(chars, str) or not chars:
+            raise ValueError(f"an alphabet is a string of one or more characters, not {chars!r}")
         self.chars, self.vocab_size = chars, len(chars)
         self.ids = {c: i for i, c in enumerate(chars)}
-        if len(self.ids) < len(chars): raise ValueError(f"the alphabet has {next(c for c in chars if chars.count(c) > 1)!r} more than once")
+        if len(self.ids) < len(chars):
+            twice = next(c for c in chars if chars.count(c) > 1)
+            raise ValueError(f"the alphabet has {twice!r} more than once")
 
     def encode(self,
         text:str # characters of the alphabet
@@ -44,7 +52,8 @@ class CharTokenizer(Tokenizer):
         try: return [self.ids[c] for c in text]
         except KeyError as e:
             c = e.args[0]
-            raise ValueError(f"character {c!r} (U+{ord(c):04X}) at position {text.index(c)} is not one of this tokenizer's {self.vocab_size}") from None
+            raise ValueError(f"character {c!r} (U+{ord(c):04X}) at position {text.index(c)} "
+                             f"is not one of this tokenizer's {self.vocab_size}") from None
 
     def decode(self,
         ids # list, array or tensor of ids, (T,)
@@ -65,7 +74,10 @@ def from_text(cls:CharTokenizer,
 # %% ../nbs/01_tokenizer.ipynb #28f713d7
 def _utf8(text):
     try: return text.encode('utf-8')
-    except UnicodeEncodeError as e: raise ValueError(f"character {text[e.start]!r} (U+{ord(text[e.start]):04X}) at position {e.start} is half a character, a lone surrogate: UTF-8 has no bytes for it") from None
+    except UnicodeEncodeError as e:
+        c = text[e.start]
+        raise ValueError(f"character {c!r} (U+{ord(c):04X}) at position {e.start} is half a "
+                         "character, a lone surrogate: UTF-8 has no bytes for it") from None
 
 class ByteTokenizer(Tokenizer):
     "One id for each byte of UTF-8: 256 ids, and no text is unknown."
@@ -91,7 +103,8 @@ def save(self:Tokenizer,
     path # the JSON file to write; beside a model it is called mingpt_tokenizer.json
 ):
     "Write everything that `load` needs."
-    Path(path).write_bytes(json.dumps({'type': type(self).__name__, **self.state()}, ensure_ascii=False).encode())
+    state = {'type': type(self).__name__, **self.state()}
+    Path(path).write_bytes(json.dumps(state, ensure_ascii=False).encode())
 
 # %% ../nbs/01_tokenizer.ipynb #aa8b0ee6
 @patch(cls_method=True)
@@ -101,11 +114,14 @@ def load(cls:Tokenizer,
     "Read a tokenizer back. Raises `ValueError` when the file is missing or is not a tokenizer."
     kinds = {c.__name__: c for c in Tokenizer.__subclasses__()}
     try: state = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise ValueError(f"{path} is not a tokenizer file: {e}") from None
+    except (OSError, ValueError) as e:
+        raise ValueError(f"{path} is not a tokenizer file: {e}") from None
     kind = state.pop('type', None) if isinstance(state, dict) else None
-    if not isinstance(kind, str) or kind not in kinds: raise ValueError(f"{path} holds a tokenizer of type {kind!r}; known: {', '.join(kinds)}")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"{path} holds a tokenizer of type {kind!r}; known: {', '.join(kinds)}")
     try: return kinds[kind](**state)
-    except (TypeError, ValueError) as e: raise ValueError(f"{path} is not a tokenizer file: {e}") from None
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"{path} is not a tokenizer file: {e}") from None
 
 # %% ../nbs/01_tokenizer.ipynb #4070a7c8
 def merge_pair(
@@ -122,15 +138,18 @@ def merge_pair(
     return out
 
 # %% ../nbs/01_tokenizer.ipynb #4a1f30ff
-SPLIT = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+") # GPT-2's
+SPLIT = regex.compile( # GPT-2's
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 
 # %% ../nbs/01_tokenizer.ipynb #8bbdf17c
 def train_merges(
     text:str, # what to learn from
     n_merges:int # how many, 1 or more
 )->list: # pairs of ids; pair n becomes the id 256 + n
-    "The most frequent pair, `n_merges` times over (Sennrich et al. 2016). Raises `ValueError` when that is less than 1 or more than there is to merge, and at half a character."
-    if not isinstance(n_merges, int) or n_merges < 1: raise ValueError(f"n_merges={n_merges!r} must be a whole number, 1 or more")
+    """The most frequent pair, `n_merges` times over (Sennrich et al. 2016). Raises `ValueError`
+    when that is less than 1 or more than there is to merge, and at half a character."""
+    if not isinstance(n_merges, int) or n_merges < 1:
+        raise ValueError(f"n_merges={n_merges!r} must be a whole number, 1 or more")
     _utf8(text) # no half characters
     times = Counter(SPLIT.findall(text))
     words, times = [list(w.encode()) for w in times], list(times.values())
@@ -143,7 +162,9 @@ def train_merges(
     heap = [(-n, pair) for pair, n in counts.items()]
     heapify(heap)
     while len(merges) < n_merges:
-        if not heap: raise ValueError(f"n_merges={n_merges}: after {len(merges)} merges every word of the text is one token")
+        if not heap:
+            raise ValueError(f"n_merges={n_merges}: after {len(merges)} merges "
+                             "every word of the text is one token")
         n, pair = heappop(heap)
         if -n != counts[pair]: # it became rarer since
             if counts[pair]: heappush(heap, (-counts[pair], pair))
@@ -160,34 +181,42 @@ def train_merges(
 
 # %% ../nbs/01_tokenizer.ipynb #c5b341cf
 class BPETokenizer(Tokenizer):
-    """Byte pairs: the 256 bytes, one more id for each merge of two ids, then the special tokens (Radford et al. 2019, section 2.2).
-    `tokens[i]` has the bytes of id i. Raises `ValueError` when the arguments don't fit together."""
+    """Byte pairs: the 256 bytes, one more id for each merge of two ids, then the special tokens
+    (Radford et al. 2019, section 2.2). `tokens[i]` has the bytes of id i. Raises `ValueError` when
+    the arguments don't fit together."""
     def __init__(self,
         merges, # pairs of ids, in the order in which they were made; pair n becomes the id 256 + n
-        special=(), # strings with an id of their own, after the merges; `encode` looks for them only if asked to
+        special=(), # strings with an id of their own, after the merges; see `encode`
         order=range(256) # the byte that each of the ids 0 to 255 stands for
     ):
-        self.merges, self.special, self.order = [tuple(p) for p in merges], list(special), list(order)
-        if sorted(self.order) != list(range(256)): raise ValueError("the order must have each byte from 0 to 255 once")
+        self.merges = [tuple(p) for p in merges]
+        self.special, self.order = list(special), list(order)
+        if sorted(self.order) != list(range(256)):
+            raise ValueError("the order must have each byte from 0 to 255 once")
         self.tokens, self.cache = [bytes([b]) for b in self.order], {}
         for n, pair in enumerate(self.merges):
             if len(pair) != 2 or not all(isinstance(i, int) and 0 <= i < 256 + n for i in pair):
-                raise ValueError(f"merge {n} joins {pair}: it must be two of the ids 0 to {255 + n}, which are there before it")
+                raise ValueError(f"merge {n} joins {pair}: it must be two of the ids "
+                                 f"0 to {255 + n}, which are there before it")
             self.tokens.append(self.tokens[pair[0]] + self.tokens[pair[1]])
-        if not all(isinstance(s, str) and s for s in self.special): raise ValueError(f"special tokens are strings of one or more characters, not {self.special}")
+        if not all(isinstance(s, str) and s for s in self.special):
+            raise ValueError("special tokens are strings of one or more characters, "
+                             f"not {self.special}")
         for names in self.tokens, self.special:
-            if len(set(names)) < len(names): raise ValueError(f"the token {next(t for t, n in Counter(names).items() if n > 1)!r} is made more than once")
+            twice = [t for t, n in Counter(names).items() if n > 1]
+            if twice: raise ValueError(f"the token {twice[0]!r} is made more than once")
         self.ranks = {pair: 256 + n for n, pair in enumerate(self.merges)}
         self.special_ids = {s: len(self.tokens) + n for n, s in enumerate(self.special)}
         self.tokens += [_utf8(s) for s in self.special]
         self.vocab_size = len(self.tokens)
-        self.byte_ids = bytes(sorted(range(256), key=self.order.__getitem__)) # the way back: byte to id
+        self.byte_ids = bytes(sorted(range(256), key=self.order.__getitem__)) # byte to id
 
     def decode(self,
         ids # list, array or tensor of ids, (T,)
     )->str: # the text; bytes that are none become U+FFFD
         "Raises `ValueError` at an id that is not in the vocabulary."
-        return b''.join([self.tokens[i] for i in _ints(ids, self.vocab_size)]).decode('utf-8', errors='replace')
+        whole = b''.join([self.tokens[i] for i in _ints(ids, self.vocab_size)])
+        return whole.decode('utf-8', errors='replace')
 
     def state(self): return {'merges': self.merges, 'special': self.special, 'order': self.order}
 
@@ -203,11 +232,12 @@ def _encode_word(self:BPETokenizer, word):
     while heap:
         new, i = heappop(heap)
         j = right[i]
-        if j == n or self.ranks.get((ids[i], ids[j])) != new: continue # one of the two went elsewhere
+        if j == n or self.ranks.get((ids[i], ids[j])) != new: continue # one of them went elsewhere
         ids[i], ids[j], right[i] = new, None, right[j]
         if right[i] < n: left[right[i]] = i
         for a, b in (left[i], i), (i, right[i]):
-            if a >= 0 and b < n and (rank := self.ranks.get((ids[a], ids[b]))): heappush(heap, (rank, a))
+            rank = self.ranks.get((ids[a], ids[b])) if a >= 0 and b < n else None
+            if rank: heappush(heap, (rank, a))
     ids = [i for i in ids if i is not None]
     if len(self.cache) >= 2**16: self.cache.clear()
     if len(word) < 32: self.cache[word] = ids
@@ -220,8 +250,10 @@ def encode(self:BPETokenizer,
 )->list: # at most one id a byte
     "Raises `ValueError` at half a character (a lone surrogate), for which UTF-8 has no bytes."
     _utf8(text)
-    ids = []
-    parts = regex.split('(' + '|'.join(map(regex.escape, self.special)) + ')', text) if allow_special and self.special else [text]
+    ids, parts = [], [text]
+    if allow_special and self.special:
+        names = '|'.join(map(regex.escape, self.special))
+        parts = regex.split(f'({names})', text) # every second part is a special token
     for i, part in enumerate(parts):
         if i % 2: ids.append(self.special_ids[part])
         else:
@@ -255,18 +287,27 @@ def from_files(cls:BPETokenizer,
     try:
         ids = dict(json.loads(Path(encoder).read_text(encoding='utf-8')))
         lines = Path(merges).read_text(encoding='utf-8').strip('\n').split('\n')
-        pairs = [(a, b) for a, b in (l.split(' ') for l in lines[lines[0].startswith('#version'):])]
-        if not all(isinstance(i, int) for i in ids.values()): raise ValueError("ids must be whole numbers")
-    except (OSError, ValueError, TypeError) as e: raise ValueError(f"{encoder} and {merges} are not the files of a byte-pair vocabulary: {e}") from None
+        if lines[0].startswith('#version'): lines = lines[1:]
+        pairs = [(a, b) for a, b in (l.split(' ') for l in lines)]
+        if not all(isinstance(i, int) for i in ids.values()):
+            raise ValueError("ids must be whole numbers")
+    except (OSError, ValueError, TypeError) as e:
+        raise ValueError(f"{encoder} and {merges} are not the files of a byte-pair vocabulary: "
+                         f"{e}") from None
     byte = {letter: b for b, letter in byte_letters().items()}
     names = sorted(byte, key=lambda letter: ids.get(letter, -1)) + [a + b for a, b in pairs]
     names += sorted(ids.keys() - set(names), key=ids.get)
     for i, name in enumerate(names):
-        if ids.get(name) != i: raise ValueError(f"{encoder} and {merges} don't fit: the token {name!r} should have the id {i}, not {ids.get(name)}")
-    return cls([(ids.get(a, -1), ids.get(b, -1)) for a, b in pairs], names[256 + len(pairs):], [byte[letter] for letter in names[:256]])
+        if ids.get(name) != i:
+            raise ValueError(f"{encoder} and {merges} don't fit: the token {name!r} should have "
+                             f"the id {i}, not {ids.get(name)}")
+    joins = [(ids.get(a, -1), ids.get(b, -1)) for a, b in pairs]
+    order = [byte[letter] for letter in names[:256]]
+    return cls(joins, names[256 + len(pairs):], order)
 
 # %% ../nbs/01_tokenizer.ipynb #789115cb
 @patch(cls_method=True)
 def gpt2(cls:BPETokenizer): # a `BPETokenizer` of 50,257 ids, <|endoftext|> the last
-    "GPT-2's own, from two files that are downloaded once and verified. Raises `OSError` when they can't be had, `ValueError` when one was altered."
+    """GPT-2's own, from two files that are downloaded once and verified. Raises `OSError` when they
+    can't be had, `ValueError` when one was altered."""
     return cls.from_files(get_data('encoder.json'), get_data('vocab.bpe'))

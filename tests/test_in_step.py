@@ -109,6 +109,7 @@ FAULTS = {
     'a lesson that hides a function': (check_exports, new_cell('#| export', 'def planted(): return 1'), 'planted is not exported by'),
     'two functions in one cell': (check_exports, new_cell('#| exports', 'def planted(): return 1', '', 'class Planted: pass'), 'planted, Planted'),
     'a long cell': (check_lengths, new_cell(*['x = 1'] * 46), '46 lines'),
+    'a wide line': (check_columns, new_cell('x = 1', f'y = {"1" * 97}', number=2), '101 columns'),
     'no outputs at all': (check_outputs, in_notebook(lambda nb: [c.update(outputs=[]) for c in code(nb)]), 'no outputs'),
     'a print that was not run': (check_outputs, new_cell('x = 1', 'print(x)'), 'planted'),
     'an error': (check_outputs, in_cell(outputs=[{'output_type': 'error', 'ename': 'E', 'evalue': '', 'traceback': []}]), 'error'),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-CODE_BUDGET = 420
+CODE_BUDGET = 500
 BUDGETED = ['attention', 'block', 'sampling', 'model']
 BADGE = ('[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
          '(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{name})')

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from .data import RandomChunks, Windows, split
 from .tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
 from .sampling import held_out_loss
-from .model import GPT, GPTConfig, MASKS, Unfilled, fill
+from .model import GPT, GPTConfig, MASKS, Unfilled, load_weights
 from .trainer import BestWeights, Trainer, TrainerConfig
 
 # %% ../nbs/13_gpt2.ipynb #968f9125
@@ -67,7 +67,7 @@ def from_mingpt(
     (V, C), T = weights['transformer.wte.weight'].shape, len(weights['transformer.wpe.weight'])
     n_layer = len({k.split('.')[2] for k in weights if k.startswith('transformer.h.')})
     with torch.device('meta'), Unfilled(): model = GPT(GPTConfig(V, T, n_layer, n_head, C, tie_word_embeddings=False))
-    return fill(model, weights, name)
+    return load_weights(model, weights, name)
 
 # %% ../nbs/13_gpt2.ipynb #39317945
 LAST_BLANK = regex.compile(r'(?r)(?<=\S)\s') # behind a word; searched from the end

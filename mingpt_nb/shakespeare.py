@@ -29,10 +29,11 @@ def stream_text(
     if idx.shape[1] > T: raise ValueError(f"the prompt has {idx.shape[1]} tokens; this model sees at most {T}")
     tokens = model.stream(idx, max_new_tokens, generator=generator, **how)
     yield prompt
-    ids, text = [], ''
+    waiting = [] # ids of a character that is not complete
     for new in tokens:
-        ids += new[0].tolist()
-        if not (whole := tok.decode(ids)).endswith('\ufffd'): # cut in the middle of a character
-            yield whole[len(text):]
-            text = whole
-    yield tok.decode(ids)[len(text):]
+        waiting += new[0].tolist()
+        piece = tok.decode(waiting)
+        if piece.endswith('\ufffd'): continue # cut in the middle of a character
+        yield piece
+        waiting = []
+    yield tok.decode(waiting)

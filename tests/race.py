@@ -96,7 +96,7 @@ def optimizers(rounds):
     import torch
     from functools import partial
     from mingpt_nb.model import GPT, GPTConfig
-    from mingpt_nb.trainer import make_optimizers
+    from mingpt_nb.optimizer import make_optimizers
     def setup(name):
         torch.manual_seed(0)
         model = GPT(GPTConfig(65, 64, n_layer=4, n_head=4, n_embd=128, embd_pdrop=0, resid_pdrop=0, attn_pdrop=0))

@@ -17,8 +17,7 @@ class KVCache:
     def __init__(self,
         block_size:int # the most tokens it can hold
     ):
-        self.block_size = block_size
-        self.n, self.k, self.v = 0, None, None
+        self.block_size, self.n, self.k, self.v = block_size, 0, None, None
 
     def append(self,
         k:torch.Tensor, # keys of the new tokens, (B, nh, T, hs)

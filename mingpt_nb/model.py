@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'TRANSPOSED', 'MASKS', 'GPTConfig', 'check_idx', 'GPT', 'Unfilled', 'load_weights']
 
 # %% ../nbs/06_model.ipynb #dccbbe28
-import json, os, shutil
+import json
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from fastcore.basics import patch
-from .files import SUPPORTED_CONFIG, model_files
+from .files import SUPPORTED_CONFIG, model_files, replace_file
 from .sampling import check_sampling, cross_entropy, next_token
 from .attention import KVCache
 from .block import Block, init_weights
@@ -94,8 +94,7 @@ class GPT(nn.Module):
     ):
         super().__init__()
         self.config = config
-        V, C = config.vocab_size, config.n_embd
-        drops = config.attn_pdrop, config.resid_pdrop
+        V, C, drops = config.vocab_size, config.n_embd, (config.attn_pdrop, config.resid_pdrop)
         self.transformer = nn.ModuleDict(dict(
             wte = nn.Embedding(V, C), # what a token is
             wpe = nn.Embedding(config.block_size, C), # where it stands
@@ -145,8 +144,7 @@ def check_ids(self:GPT,
     if targets is None: return
     wrong = targets[((targets < 0) & (targets != -100)) | (targets >= V)]
     if len(wrong):
-        raise ValueError(f"targets hold {wrong[0]}, which is neither an id from 0 to {V - 1}"
-                         ' nor -100, the mark for "no loss here"')
+        raise ValueError(f"targets hold {wrong[0]}, neither an id from 0 to {V - 1} nor -100")
 
 # %% ../nbs/06_model.ipynb #d15bc1f3
 @patch
@@ -164,8 +162,7 @@ def flops_per_token(self:GPT,
     (as in Kaplan et al. 2020, section 2.1, with attention in full)."""
     c, T = self.config, T or self.config.block_size
     matrices = c.n_layer * 12 * c.n_embd**2 + c.vocab_size * c.n_embd
-    forward = 2 * matrices + c.n_layer * 4 * T * c.n_embd
-    return 3 * forward if training else forward
+    return (3 if training else 1) * (2 * matrices + c.n_layer * 4 * T * c.n_embd)
 
 # %% ../nbs/06_model.ipynb #db0b6af7
 @patch
@@ -210,8 +207,7 @@ def _steps(model, idx, lengths, max_new_tokens, draw, generator, use_cache, stop
     start, cache, ended = 0, None, set()
     for t in range(min(lengths), T + max_new_tokens): # the model sees ids[:, start:t]
         if t - start > block_size: # full: keep the last half, from position 0
-            start = t - max(1, block_size // 2)
-            cache = None
+            start, cache = t - max(1, block_size // 2), None
         if use_cache and cache is None: cache = model.new_cache()
         seen = cache[0].n if cache else 0
         logits = model.last_logits(ids[:, start + seen:t], cache) # (B, V)
@@ -295,16 +291,14 @@ def save_pretrained(self:GPT,
     "Write `config.json` and `model.safetensors` in Hugging Face's layout for GPT-2."
     from safetensors.torch import save_file
     (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
-    sizes = asdict(self.config)
-    config = {'architectures': ['GPT2LMHeadModel'], **SUPPORTED_CONFIG, 'n_positions': sizes.pop('block_size')}
-    config |= sizes | {'bos_token_id': None, 'eos_token_id': None}
+    config = {'architectures': ['GPT2LMHeadModel'], **SUPPORTED_CONFIG, **asdict(self.config)}
+    config |= dict(n_positions=config.pop('block_size'), bos_token_id=None, eos_token_id=None)
     weights = {k: w.T if k.endswith(TRANSPOSED) else w for k, w in self.state_dict().items()}
     if self.config.tie_word_embeddings: del weights['lm_head.weight'] # it is wte
-    parts = folder/'config.json.part', folder/'model.safetensors.part'
-    parts[0].write_text(json.dumps(config, indent=2), encoding='utf-8')
-    save_file({k: w.contiguous() for k, w in weights.items()}, parts[1], metadata={'format': 'pt'})
-    shutil.copymode(*parts) # safetensors makes its file for its owner alone
-    for part in reversed(parts): os.replace(part, part.with_suffix('')) # all or nothing
+    weights = {k: w.contiguous() for k, w in weights.items()}
+    def write(path): path.write_text(json.dumps(config, indent=2), encoding='utf-8')
+    replace_file(folder/'model.safetensors', lambda p: save_file(weights, p, {'format': 'pt'}))
+    replace_file(folder/'config.json', write) # each all or nothing
 
 # %% ../nbs/06_model.ipynb #e1e5651b
 class Unfilled(TorchFunctionMode):

@@ -46,7 +46,8 @@ def check_folder(
 
 # %% ../nbs/98_run.ipynb #a2c1785f
 class SaveBest:
-    "If the weights are the best so far, write the model as Hugging Face would, and what belongs to it; a callback."
+    """If the weights are the best so far, write the model as Hugging Face would,
+    and what belongs to it; a callback."""
     def __init__(self,
         run, # a `Run`
         save # a function of a model, which writes it into the run's folder
@@ -90,19 +91,22 @@ def run_config(
 
 # %% ../nbs/98_run.ipynb #9a1e0002
 class Run:
-    "A `Trainer` with what a command needs around it: a folder, checkpoints, the best weights, a report."
+    "A `Trainer` with what a command needs: a folder, checkpoints, the best weights, a report."
     def __init__(self,
         command:str, # of `mingpt`, to be named where a run is stopped
         settings:dict, # of the command, which a checkpoint keeps
         folder, # of the run; None: nothing is written
-        model:GPT, data:tuple, config:TrainerConfig, # as in `Trainer`; the training and the test data
+        model:GPT, data:tuple, config:TrainerConfig, # as in `Trainer`; data to train and to test on
         extra_files:dict=None, # as in `Checkpoint`
         shard:bool=False # spread the model over several processes
     ):
-        self.command, self.settings, self.folder, self.best = command, settings, folder, BestWeights()
-        several = int(os.environ.get('WORLD_SIZE', 1)) > 1 or shard
-        make, keep = (DistributedTrainer, DistributedCheckpoint) if several else (Trainer, Checkpoint)
-        self.trainer = make(model, *data, config, [StopOnSignal(), self.best], **dict(shard=shard) if several else {})
+        self.command, self.settings, self.folder = command, settings, folder
+        self.best, keep = BestWeights(), Checkpoint
+        callbacks = [StopOnSignal(), self.best]
+        if shard or int(os.environ.get('WORLD_SIZE', 1)) > 1: # started by a launcher
+            self.trainer = DistributedTrainer(model, *data, config, callbacks, shard)
+            keep = DistributedCheckpoint
+        else: self.trainer = Trainer(model, *data, config, callbacks)
         self.writes = not getattr(self.trainer, 'rank', 0)
         if not folder: return
         self.checkpoint = keep(folder, self.best, settings=settings, extra_files=extra_files)
@@ -121,8 +125,9 @@ def fit(self:Run,
         print(describe_costs(t))
         return False
     if resume: self.checkpoint.resume(t, resume)
-    if before and not resume: print(f"held-out loss before: {t.evaluate():.4f} nats a token", flush=True)
-    t.callbacks[2:2] = [*callbacks, Report(), self.checkpoint] # a model is saved before its checkpoint
+    if before and not resume:
+        print(f"held-out loss before: {t.evaluate():.4f} nats a token", flush=True)
+    t.callbacks[2:2] = [*callbacks, Report(), self.checkpoint] # a model first, then its checkpoint
     t.train()
     if t.should_stop: # by Ctrl-C
         print(f"stopped at step {t.step} of {t.total_steps}; "
@@ -180,7 +185,8 @@ def text_datasets(
         raise ValueError(f"the text is too short: its last tenth has {len(test_ids)} tokens, "
                          f"and must have more than block_size={block_size}")
     if held_out_tokens is not None: test_ids = test_ids[:held_out_tokens + 1]
-    return RandomChunks(train_ids, block_size, seed, max_chunks=2**20), Windows(test_ids, block_size)
+    chunks = RandomChunks(train_ids, block_size, seed, max_chunks=2**20)
+    return chunks, Windows(test_ids, block_size)
 
 # %% ../nbs/98_run.ipynb #9a1e0007
 def run_text(
@@ -197,7 +203,8 @@ def run_text(
 ):
     "Train on a text, judge the model, and let it write. Raises what `Run` and `stream_text` raise."
     before = more.pop('before', False)
-    run = Run(command, settings, folder, model, data, config, {'mingpt_tokenizer.json': tok.save}, **more)
+    extra = {'mingpt_tokenizer.json': tok.save}
+    run = Run(command, settings, folder, model, data, config, extra, **more)
     how = {k: settings[k] for k in ('prompt', 'max_new_tokens', 'temperature', 'seed')}
     def pieces(): return stream_text(run.trainer.unwrapped_model, tok, do_sample=True, **how)
     next(pieces()) # a prompt that can't be is found now, not after the training
@@ -311,15 +318,16 @@ def adder(
         else: print(ask(gpt, sums, question))
         return
     folder = None if dry_run else check_folder(resume or out)
-    config = run_config(STEPS.get(ndigit, 1) if max_steps is None else max_steps, batch_size, learning_rate,
-                        optimizer, eval_interval, seed)
+    steps = STEPS.get(ndigit, 1) if max_steps is None else max_steps
+    config = run_config(steps, batch_size, learning_rate, optimizer, eval_interval, seed)
     gpt, train_sums, sums = new_adder(ndigit, reverse, n_layer, n_head, n_embd, seed)
     run = Run('adder', settings, folder, gpt, (train_sums, sums), config)
     announce(f"{len(train_sums):,} sums to learn from, {len(sums):,} held out", gpt)
     try:
         if not run.fit(best=False): return
     finally:
-        if folder and run.trainer.step and run.writes: save_adder(gpt, sums, folder) # after a Ctrl-C, too
+        if folder and run.trainer.step and run.writes: # after a Ctrl-C, too
+            save_adder(gpt, sums, folder)
     print('\nThe exam, on the sums held out:')
     exam(gpt, sums)
     sum_ = '85+50' if ndigit > 1 else '8+5'
@@ -383,7 +391,8 @@ class PaintSamples:
 
     def after_eval(self, trainer):
         model = trainer.unwrapped_model
-        if self.run.writes: save_pictures(model, self.palette, self.run.folder/'samples.png', seed=self.seed)
+        path = self.run.folder/'samples.png'
+        if self.run.writes: save_pictures(model, self.palette, path, seed=self.seed)
 
 # %% ../nbs/98_run.ipynb #bb4dc3c9
 def cifar10(
@@ -424,7 +433,8 @@ def cifar10(
         save_palette(palette, folder)
         best.save_pretrained(folder)
     if not run.fit(SaveBest(run, save), PaintSamples(run, palette, seed)): return
-    if run.writes: save_completions(model, palette, test_ids[:8], folder/'completions.png', seed=seed)
+    if run.writes:
+        save_completions(model, palette, test_ids[:8], folder/'completions.png', seed=seed)
     print(f"held-out loss: {run.best.loss / math.log(2):.3f} bits a pixel, "
           f"the best evaluation, over {len(test_ids)} test pictures")
     farewell(folder, 'samples.png, completions.png and ')

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mingpt_nb.model import GPT, GPTConfig, TRANSPOSED
+from mingpt_nb.tokenizer import Tokenizer
 from mingpt_nb.trainer import Trainer, TrainerConfig
 
 transformers = pytest.importorskip('transformers')
@@ -146,3 +147,13 @@ def test_state_of_the_generator_is_the_users():
     first = text()
     torch.manual_seed(99)
     assert text() == first
+
+
+def test_a_folder_of_version_0_1(repo):
+    "What people have saved loads, and says what it said."
+    folder = repo/'tests'/'saved'/'model-0.1'
+    model, tok = GPT.from_pretrained(folder), Tokenizer.load(folder/'mingpt_tokenizer.json')
+    idx = torch.tensor([tok.encode('once')])
+    assert model.generate(idx, 6)[0].tolist() == [16, 15, 4, 6, 23, 16, 16, 16, 16, 23]
+    with torch.no_grad(): logits = model(idx)[0][0, -1, :3]
+    torch.testing.assert_close(logits, torch.tensor([-0.0197572, -0.1222528, 0.0347898]), rtol=0, atol=1e-5)

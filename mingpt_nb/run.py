@@ -132,18 +132,20 @@ def fit(self:Run,
     if t.should_stop: # by Ctrl-C
         print(f"stopped at step {t.step} of {t.total_steps}; "
               f"to go on: mingpt {self.command} --resume {shlex.quote(str(self.folder))}")
-        if best and t.last_eval < t.step: self.judge()
+        if best and t.last_eval < t.step: self.judge(*callbacks)
     if best: self.best.load(t)
     if self.writes: save_curve(t, self.folder)
     return True
 
 # %% ../nbs/98_run.ipynb #9a1e0003
 @patch
-def judge(self:Run):
-    "Measure a run where it was stopped, if its weights are the best so far."
+def judge(self:Run, *callbacks):
+    "Measure a run where it was stopped, and save what is best; its history is not changed by that."
     t = self.trainer
-    loss = t.evaluate()
-    if loss < self.best.loss: self.best.keep(t, loss)
+    last = t.history[-1]
+    t.history[-1] = last | dict(test_loss=t.evaluate())
+    for c in self.best, *callbacks, Report(): c.after_eval(t)
+    t.history[-1] = last
 
 # %% ../nbs/98_run.ipynb #9a1e0004
 def announce(what:str, model:GPT):

@@ -20,13 +20,13 @@ from .trainer import BestWeights, Trainer
 
 # %% ../nbs/20_checkpoint.ipynb #acc38f01
 class StopOnSignal:
-    "The first Ctrl-C ends a run after its current step, and SIGTERM always does; a second Ctrl-C ends it at once."
+    "The first Ctrl-C or SIGTERM ends a run after its current step; a second Ctrl-C, at once."
     def before_fit(self, trainer):
         self.handlers, self.stop_requested = {}, False
         def ask(number, _):
             if self.stop_requested and number == signal.SIGINT: raise KeyboardInterrupt
             self.stop_requested = trainer.should_stop = True
-        if threading.current_thread() is not threading.main_thread(): return # only this one hears signals
+        if threading.current_thread() is not threading.main_thread(): return # it alone hears them
         for s in signal.SIGINT, signal.SIGTERM: self.handlers[s] = signal.signal(s, ask)
 
     def after_fit(self, trainer):
@@ -40,15 +40,17 @@ def data_fingerprint(data:Dataset)->str: # SHA-256; None for data that are drawn
     def look():
         if hasattr(data, 'set_epoch'): data.set_epoch(0)
         ends = [t for i in (0, len(data) - 1) for t in data[i]]
-        return hashlib.sha256(b''.join(torch.as_tensor(t).numpy().tobytes() for t in ends)).hexdigest()
+        ends = b''.join(torch.as_tensor(t).numpy().tobytes() for t in ends)
+        return hashlib.sha256(ends).hexdigest()
     return look() if look() == look() else None
 
 # %% ../nbs/20_checkpoint.ipynb #1401f8fe
 FORMAT = 2 # of checkpoints; version 0.1 of this package wrote another
-FREE = 'gradient_accumulation_steps', 'mixed_precision', 'num_workers', 'progress' # may change on the way
+# what may change on the way
+FREE = 'gradient_accumulation_steps', 'mixed_precision', 'num_workers', 'progress'
 
 class Checkpoint:
-    "Writes what a run needs to go on: at its start, after each evaluation, and where it was stopped."
+    "Writes what a run needs to go on: at its start, at each evaluation, and where it was stopped."
     def __init__(self,
         folder, # of the run; checkpoints/ and history.jsonl are made in it
         best:BestWeights, # comes before this one among the callbacks
@@ -56,7 +58,8 @@ class Checkpoint:
         settings:dict=None, # what a program wants to find again, as JSON
         extra_files:dict=None # name to a function of a path, which writes that file
     ):
-        if max_checkpoints < 1: raise ValueError(f"max_checkpoints={max_checkpoints} must be at least 1")
+        if max_checkpoints < 1:
+            raise ValueError(f"max_checkpoints={max_checkpoints} must be at least 1")
         self.run = Path(folder).expanduser().absolute()
         self.folder, self.best, self.max_checkpoints = self.run/'checkpoints', best, max_checkpoints
         self.settings, self.extra_files = settings or {}, extra_files or {}
@@ -87,14 +90,16 @@ class Checkpoint:
 @patch
 @contextmanager
 def saving(self:Checkpoint, trainer:Trainer):
-    "Raises `OSError` that names the step, the folder and the last good checkpoint when something can't be written."
+    """Raises `OSError` that names the step, the folder and the last good checkpoint
+    when something can't be written."""
     from safetensors import SafetensorError
     try: yield
     except (OSError, SafetensorError) as e:
         shutil.rmtree(self.folder/f'step-{trainer.step}.part', ignore_errors=True)
         last = self.latest()
         left = f'the last good checkpoint is {last}' if last else 'there is no checkpoint'
-        raise OSError(f"step {trainer.step} could not be saved in {self.folder}: {e}; {left}") from None
+        what = f"step {trainer.step} could not be saved in {self.folder}: {e}; {left}"
+        raise OSError(what) from None
 
 # %% ../nbs/20_checkpoint.ipynb #1ef98ea8
 @patch
@@ -137,7 +142,7 @@ def describe(self:Checkpoint, trainer:Trainer)->dict: # as JSON gives it back
 @patch
 def save(self:Checkpoint, trainer:Trainer):
     "Write a checkpoint. Raises `OSError` when that fails; the one before is then still there."
-    state = trainer.state_dict() # where the model is spread over processes, all of them give their part
+    state = trainer.state_dict() # where there are several processes, all give their part
     at = self.folder/f'step-{trainer.step}'
     if not self.writes(trainer) or self.latest() == at.name: return
     with self.saving(trainer):
@@ -146,9 +151,9 @@ def save(self:Checkpoint, trainer:Trainer):
         best = self.write_files(part, state)
         files = {f.name: file_digest(f) for f in part.iterdir()}
         if best: self.best_file = dict(file=f'{at.name}/{best}', sha256=files[best])
-        about = dict(format=FORMAT, total_steps=trainer.total_steps, files=files, scaler=state['scaler'],
+        about = dict(format=FORMAT, total_steps=trainer.total_steps, files=files,
                      best=self.best_file | dict(step=self.best.step, loss=self.best.loss),
-                     config=self.describe(trainer), settings=self.settings)
+                     config=self.describe(trainer), settings=self.settings, scaler=state['scaler'])
         about |= {k: state[k] for k in ('step', 'tokens', 'last_eval')}
         words = json.dumps(about, indent=1, default=str)
         (part/'trainer.json').write_text(words, encoding='utf-8')
@@ -181,7 +186,9 @@ def write_files(self:Checkpoint, part, state)->str: # which of them has new best
 def thin_out(self:Checkpoint):
     "Remove all but the newest checkpoints, and those whose weights are the best of one that stays."
     kept = self.list_checkpoints()[-self.max_checkpoints:]
-    def best_of(p): return json.loads((p/'trainer.json').read_text(encoding='utf-8'))['best']['file'].split('/')[0]
+    def best_of(p):
+        about = json.loads((p/'trainer.json').read_text(encoding='utf-8'))
+        return about['best']['file'].split('/')[0]
     needed = {p.name for p in kept} | {best_of(p) for p in kept}
     for old in self.list_checkpoints():
         if old.name not in needed: shutil.rmtree(old)
@@ -199,7 +206,7 @@ def log(self:Checkpoint, trainer:Trainer):
 # %% ../nbs/20_checkpoint.ipynb #7007a128
 @patch
 def lock_folder(self:Checkpoint, trainer:Trainer):
-    "Raises `ValueError` when another run writes into the folder, or when one that is not finished lies there."
+    "Raises `ValueError` when another run writes into the folder, or an unfinished one lies there."
     from filelock import FileLock, Timeout
     with self.saving(trainer):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -224,9 +231,11 @@ def clear(self:Checkpoint, trainer:Trainer):
         try:
             about = json.loads((newest/'trainer.json').read_text(encoding='utf-8'))
             done = about['step'] == 0 or about['step'] >= about['total_steps']
-        except (OSError, ValueError, KeyError, TypeError): about, done = dict(step='?', total_steps='?'), False
+        except (OSError, ValueError, KeyError, TypeError):
+            about, done = dict(step='?', total_steps='?'), False
         if not done:
-            raise ValueError(f"{self.run} holds a run that stopped at step {about['step']} of {about['total_steps']}: "
+            where = f"step {about['step']} of {about['total_steps']}"
+            raise ValueError(f"{self.run} holds a run that stopped at {where}: "
                              f"resume it, choose another folder, or remove {self.folder}")
     here = f'step-{trainer.step}'
     if self.resumed and (self.folder/here).is_dir(): self.make_latest(here)
@@ -250,25 +259,33 @@ def read_checkpoint(
         latest = at/'checkpoints'/'latest'
         if not latest.is_file():
             raise FileNotFoundError(f"{folder} holds no run to go on with: there is no {latest}")
-        try: name, want = (json.loads(latest.read_text(encoding='utf-8'))[k] for k in ('checkpoint', 'sha256'))
+        try:
+            said = json.loads(latest.read_text(encoding='utf-8'))
+            name, want = said['checkpoint'], said['sha256']
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{latest} is not the file that was saved: cut off or altered") from None
+            what = f"{latest} is not the file that was saved: cut off or altered"
+            raise ValueError(what) from None
         at = at/'checkpoints'/Path(str(name)).name
         verify_file(at/'trainer.json', want)
     about = read_about(at)
     files = [(at/Path(name).name, sha) for name, sha in about['files'].items()]
     step, best = about['best']['file'].split('/')
-    for file, sha in [*files, (at.parent/step/Path(best).name, about['best']['sha256'])]: verify_file(file, sha)
+    files.append((at.parent/step/Path(best).name, about['best']['sha256']))
+    for file, sha in files: verify_file(file, sha)
     return at, about
 
 # %% ../nbs/20_checkpoint.ipynb #7d2bb3b5
 def verify_file(file:Path, sha256:str # that it should have
 ):
-    "Raises `ValueError` for a file of a checkpoint that is missing or not what was saved; it names those beside it."
+    """Raises `ValueError` for a file of a checkpoint that is missing or not what was saved;
+    it names the checkpoints beside it."""
     if file.is_file() and file_digest(file) == sha256: return
-    wrong = 'not the file that was saved: cut off, altered or swapped' if file.is_file() else 'missing'
-    others = [p.name for p in file.parent.parent.glob('step-*') if p != file.parent and p.name[5:].isdigit()]
-    way_out = f"; there are also {', '.join(sorted(others))}: give the whole path of one to go on from there"
+    wrong = 'missing'
+    if file.is_file(): wrong = 'not the file that was saved: cut off, altered or swapped'
+    at = file.parent
+    others = [p.name for p in at.parent.glob('step-*') if p != at and p.name[5:].isdigit()]
+    way_out = (f"; there are also {', '.join(sorted(others))}: "
+               f"give the whole path of one to go on from there")
     raise ValueError(f"{file} is {wrong}{way_out if others else ''}")
 
 # %% ../nbs/20_checkpoint.ipynb #aca9b98a
@@ -280,23 +297,28 @@ def read_about(at:Path # a checkpoint
     try:
         about = json.loads(file.read_text(encoding='utf-8'))
         if 'files' in about and about.get('format') != FORMAT:
-            raise ValueError(f"{file} is of format {about.get('format', 1)}, and this version goes on with format {FORMAT}: "
-                             f"end the run with the version of mingpt_nb that began it, or begin anew")
+            raise ValueError(f"{file} is of format {about.get('format', 1)}, and this version "
+                             f"goes on with format {FORMAT}: end the run with the version "
+                             f"of mingpt_nb that began it, or begin anew")
         step, best = about['best']['file'].split('/')
         ok = {
             'step': whole(about['step']) and f"step-{about['step']}" == at.name,
             'total_steps': whole(about['total_steps']) and about['step'] <= about['total_steps'],
-            'tokens': whole(about['tokens']), 'last_eval': whole(about['last_eval'], about['step'] + 1),
-            'best': whole(int(step.removeprefix('step-'))) and whole(about['best']['step'], about['step'] + 1)
-                    and isinstance(about['best']['loss'], float) and isinstance(about['best']['sha256'], str),
+            'tokens': whole(about['tokens']),
+            'last_eval': whole(about['last_eval'], about['step'] + 1),
+            'best': whole(int(step.removeprefix('step-')))
+                    and whole(about['best']['step'], about['step'] + 1)
+                    and isinstance(about['best']['loss'], float)
+                    and isinstance(about['best']['sha256'], str),
             'files': all(isinstance(s, str) for item in about['files'].items() for s in item),
-            'config': isinstance(about['config'], dict), 'settings': isinstance(about['settings'], dict),
-            'scaler': isinstance(about['scaler'], dict)}
+            **{k: isinstance(about[k], dict) for k in ('config', 'settings', 'scaler')}}
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         if 'of format' in str(e): raise
         raise ValueError(f"{file} is not the file that was saved: cut off or altered") from None
     for k, right in ok.items():
-        if not right: raise ValueError(f"{file} is not the file that was saved: its {k} can't be {str(about[k])[:60]}")
+        if not right:
+            raise ValueError(f"{file} is not the file that was saved: "
+                             f"its {k} can't be {str(about[k])[:60]}")
     return about
 
 # %% ../nbs/20_checkpoint.ipynb #c429b092
@@ -310,7 +332,8 @@ def resume(self:Checkpoint,
     at, about = read_checkpoint(self.run if folder is None else folder)
     self.describe_data(trainer)
     self.compare(trainer, at, about)
-    tensors, best = (read_tensors(f) for f in (at/'tensors.safetensors', at.parent/about['best']['file']))
+    tensors = read_tensors(at/'tensors.safetensors')
+    best = read_tensors(at.parent/about['best']['file'])
     model = {k.removeprefix('model.'): v for k, v in tensors.items() if k.startswith('model.')}
     optimizer = {k: v for k, v in tensors.items() if not k.startswith('model.')}
     best = {k.removeprefix('model.'): v for k, v in best.items() if k.startswith('model.')}
@@ -318,14 +341,15 @@ def resume(self:Checkpoint,
     history = read_history(at, about['step'])
     state = dict(model=model, optimizer=optimizer, scaler=about['scaler'], history=history)
     trainer.load_state_dict(state | {k: about[k] for k in ('step', 'tokens', 'last_eval')})
-    self.best.step, self.best.loss, self.best.weights = about['best']['step'], about['best']['loss'], best
+    self.best.weights = best
+    self.best.step, self.best.loss = about['best']['step'], about['best']['loss']
     self.resumed = at.parent == self.folder
     self.best_file = {k: about['best'][k] for k in ('file', 'sha256')} if self.resumed else {}
 
 # %% ../nbs/20_checkpoint.ipynb #5ff355fd
 @patch
 def compare(self:Checkpoint, trainer:Trainer, at:Path, about:dict):
-    "Raises `ValueError`, by name, where this run has other settings, data or files than the one in `at`."
+    "Raises `ValueError`, by name, where this run is another one than that in `at`."
     import tempfile
     mine = self.describe(trainer)
     for k, theirs in about['config'].items():
@@ -337,7 +361,8 @@ def compare(self:Checkpoint, trainer:Trainer, at:Path, about:dict):
         with tempfile.TemporaryDirectory() as temp:
             write(Path(temp)/name)
             if file_digest(Path(temp)/name) != about['files'].get(name):
-                raise ValueError(f"the data or the settings have changed: {at/name} is not what this run has")
+                raise ValueError(f"the data or the settings have changed: "
+                                 f"{at/name} is not what this run has")
 
 # %% ../nbs/20_checkpoint.ipynb #a4d01057
 def read_tensors(file)->dict:
@@ -354,21 +379,22 @@ def read_history(at:Path, step:int)->list: # a dictionary for each step
     try: history = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
     except ValueError: raise ValueError(f"{file} holds no history") from None
     numbered = [h.get('step') if isinstance(h, dict) else None for h in history]
-    if numbered != [*range(1, step + 1)]: raise ValueError(f"{file} holds no history of {step} steps")
+    if numbered != [*range(1, step + 1)]:
+        raise ValueError(f"{file} holds no history of {step} steps")
     return history
 
 # %% ../nbs/20_checkpoint.ipynb #9d74d98f
 def check_optimizer(trainer:Trainer, state:dict, # name to tensor
     file # named in errors
 ):
-    "Raises `ValueError` for a tensor that is not the optimizer state of a weight of this trainer's model."
+    "Raises `ValueError` for a tensor that is not the optimizer state of one of the weights."
     params = dict(trainer.model.named_parameters())
     for name, value in state.items():
         kind, _, weight = name.partition('.')
         if kind not in ('step', 'exp_avg', 'exp_avg_sq', 'momentum_buffer') or weight not in params:
             raise ValueError(f"{file}: {name} is not in the model and in what was saved of it")
-        want = ((), torch.float32) if kind == 'step' else (params[weight].shape, params[weight].dtype)
-        if kind == 'step': value = value.float()
-        if (value.shape, value.dtype) != (torch.Size(want[0]), want[1]):
-            raise ValueError(f"{file}: {name} has shape {tuple(value.shape)} and type {value.dtype}, "
-                             f"but must have {tuple(want[0])} and {want[1]}")
+        shape, dtype = params[weight].shape, params[weight].dtype
+        if kind == 'step': shape, dtype = torch.Size(), value.dtype
+        if (value.shape, value.dtype) != (shape, dtype):
+            raise ValueError(f"{file}: {name} has shape {tuple(value.shape)} and type "
+                             f"{value.dtype}, but must have {tuple(shape)} and {dtype}")

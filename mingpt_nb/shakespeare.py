@@ -13,12 +13,12 @@ from .model import GPT
 def stream_text(
     model:GPT, # any model that goes with `tok`
     tok, # a tokenizer: `encode` and `decode`
-    prompt:str=None, # what to go on from; None: a new line or, if `tok` has none, its first character
+    prompt:str=None, # what to go on from; None: a new line or, without one, the first character
     max_new_tokens:int=500, # tokens to write
     seed:int=None, # of the draw; None: another text each time
     **how # temperature, do_sample, top_k, top_p, as in `GPT.generate`
 ): # yields pieces of text, the prompt first
-    "Write, piece by piece. Raises `ValueError` for a prompt that `tok` does not know or that is too long."
+    "Write, piece by piece. Raises `ValueError` for a prompt that is too long or unknown to `tok`."
     if not prompt:
         try: tok.encode(prompt := '\n')
         except ValueError: prompt = tok.decode([0])
@@ -26,7 +26,8 @@ def stream_text(
     generator = torch.Generator(device)
     generator.seed() if seed is None else generator.manual_seed(seed)
     idx, T = torch.tensor([tok.encode(prompt)]), model.config.block_size
-    if idx.shape[1] > T: raise ValueError(f"the prompt has {idx.shape[1]} tokens; this model sees at most {T}")
+    if idx.shape[1] > T:
+        raise ValueError(f"the prompt has {idx.shape[1]} tokens; this model sees at most {T}")
     tokens = model.stream(idx, max_new_tokens, generator=generator, **how)
     yield prompt
     waiting = [] # ids of a character that is not complete

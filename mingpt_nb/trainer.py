@@ -42,19 +42,21 @@ class TrainerConfig:
     progress:bool=True # True: show a progress bar
 
     def __post_init__(self):
-        for name in 'max_steps', 'max_epochs', 'batch_size', 'gradient_accumulation_steps', 'eval_interval':
-            n, optional = getattr(self, name), name in ('max_steps', 'eval_interval')
-            if n is None and optional: continue
+        def refuse(name, what): raise ValueError(f"{name}={getattr(self, name)!r} {what}")
+        pieces = 'gradient_accumulation_steps'
+        for name in 'max_steps', 'max_epochs', 'batch_size', pieces, 'eval_interval':
+            n = getattr(self, name)
+            if n is None and name in ('max_steps', 'eval_interval'): continue
             if not isinstance(n, Integral) or n < 1:
-                raise ValueError(f"{name}={n} must be a whole number of at least 1")
-        ranges = dict(learning_rate=(0, 1e9), grad_norm_clip=(0, 1e9), weight_decay=(-1e-99, 1e9), seed=(-1, 2**32 - 1))
-        for name, (above, most) in ranges.items():
-            if not above < getattr(self, name) <= most:
-                raise ValueError(f"{name}={getattr(self, name)} must be above {above} and at most {most:g}")
-        for name, known in dict(optimizer=OPTIMIZERS, mixed_precision=tuple(PRECISIONS)).items():
-            if getattr(self, name) not in known:
-                words = ', '.join(map(str, known))
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {words}")
+                refuse(name, 'must be a whole number of at least 1')
+        for name in 'learning_rate', 'grad_norm_clip':
+            if not 0 < getattr(self, name) <= 1e9: refuse(name, 'must be above 0 and at most 1e9')
+        if not 0 <= self.weight_decay <= 1e9: refuse('weight_decay', 'must be 0 to 1e9')
+        if not 0 <= self.seed < 2**32: refuse('seed', 'must be at least 0 and below 2**32')
+        if self.optimizer not in OPTIMIZERS:
+            refuse('optimizer', f"is not one of {', '.join(OPTIMIZERS)}")
+        if self.mixed_precision not in PRECISIONS:
+            refuse('mixed_precision', f"is not one of {[*PRECISIONS]}")
 
 # %% ../nbs/08_trainer.ipynb #e1c44a0f
 class Trainer:
@@ -69,9 +71,11 @@ class Trainer:
         if not len(train_dataset): raise ValueError("train_dataset is empty")
         self.config = c = config or TrainerConfig()
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
-        self.device = torch.accelerator.current_accelerator(check_available=True) or torch.device('cpu')
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        self.device = accelerator or torch.device('cpu')
         self.model = self.forward = model.to(self.device)
-        self.optimizers = make_optimizers(model, c.optimizer, c.learning_rate, c.betas, c.weight_decay)
+        how = c.optimizer, c.learning_rate, c.betas, c.weight_decay
+        self.optimizers = make_optimizers(model, *how)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.mixed_precision == 'fp16')
         self.steps_per_epoch = math.ceil(len(train_dataset) / c.batch_size)
         self.total_steps = min(c.max_epochs * self.steps_per_epoch, c.max_steps or math.inf)
@@ -80,9 +84,9 @@ class Trainer:
         self.callbacks = [*callbacks, *[ProgressBar()] * c.progress]
 
     def train(self):
-        """Train to the end, or until a callback sets `should_stop`; the model stays in training mode. Raises
-        `ValueError` for ids that the model does not have, `FloatingPointError` for a loss that is not finite."""
-        if self.in_update: raise ValueError("the last step was torn in two: make a new Trainer, or resume")
+        """Train to the end, or until a callback sets `should_stop`. Raises `ValueError` for ids
+        that the model does not have, `FloatingPointError` for a loss that is not finite."""
+        if self.in_update: raise ValueError("the last step was torn in two: make a new Trainer")
         if self.step == 0: self.check()
         self.should_stop = False
         try:
@@ -153,13 +157,14 @@ def train_step(self:Trainer,
     norm, lr = self.clip_gradients(), self.current_lr(self.tokens + tokens)
     self.update(lr, skip=~torch.isfinite(loss + norm))
     loss, norm = torch.stack([loss, norm]).tolist() # here, and only here, we wait for the device
-    overflow = self.scaler.is_enabled() and not math.isfinite(norm) # now and then in fp16; it was skipped
+    overflow = self.scaler.is_enabled() and not math.isfinite(norm) # in fp16; it was skipped
     if not math.isfinite(loss) or not (math.isfinite(norm) or overflow):
         raise FloatingPointError(
             f"the loss is {loss} and the gradient's norm {norm:.3g} at step {self.step + 1} "
             f"(learning rate {lr:.2g}); the model keeps its weights of step {self.step}")
     self.step, self.tokens = self.step + 1, self.tokens + tokens
-    return dict(step=self.step, tokens=self.tokens, loss=loss, lr=lr, grad_norm=None if overflow else norm)
+    grad_norm = None if overflow else norm
+    return dict(step=self.step, tokens=self.tokens, loss=loss, lr=lr, grad_norm=grad_norm)
 
 # %% ../nbs/08_trainer.ipynb #7a1e0001
 @patch
@@ -176,10 +181,10 @@ def autocast(self:Trainer):
 
 # %% ../nbs/08_trainer.ipynb #5200f8da
 @patch
-def backward(self:Trainer, x:torch.Tensor, y:torch.Tensor)->tuple: # mean loss in nats; tokens in rows that count
+def backward(self:Trainer, x:torch.Tensor, y:torch.Tensor)->tuple: # mean loss; tokens that count
     "Add up the gradients of a batch's mean loss, micro-batch by micro-batch."
     n, loss = (y != -100).sum().item(), 0.
-    if not n: raise ValueError(f"no target of the batch of step {self.step + 1} counts: all of y is -100")
+    if not n: raise ValueError(f"step {self.step + 1}: no target counts, all of y is -100")
     pieces = self.config.gradient_accumulation_steps
     for xb, yb in zip(x.chunk(pieces), y.chunk(pieces)):
         m = (yb != -100).sum().item()
@@ -215,9 +220,10 @@ def update(self:Trainer,
 # %% ../nbs/08_trainer.ipynb #f8121377
 @patch
 def current_lr(self:Trainer, tokens:int)->float: # above or at 0
-    "The learning rate of the step that ends at so many tokens: on the way up, then held or on the way down."
+    "The learning rate of the step that ends at so many tokens."
     c = self.config
-    planned = c.final_tokens or (self.total_steps + 1) * tokens / (self.step + 1) # the last step moves, too
+    steps = self.total_steps + 1 # so that the last one moves, too
+    planned = c.final_tokens or steps * tokens / (self.step + 1)
     warmup = planned / 20 if c.warmup_tokens is None else c.warmup_tokens
     return c.learning_rate * lr_multiplier(tokens, warmup, planned if c.lr_decay else math.inf)
 
@@ -241,15 +247,17 @@ def loader(self:Trainer,
     seed:int=0 # for what the workers draw
 ): # yields pairs (x, y), (B, T) each
     "These examples in batches."
-    return DataLoader(data, self.config.batch_size, sampler=order, num_workers=self.config.num_workers,
-                      pin_memory=self.device.type == 'cuda', generator=torch.Generator().manual_seed(seed))
+    c, generator = self.config, torch.Generator().manual_seed(seed)
+    return DataLoader(data, c.batch_size, sampler=order, num_workers=c.num_workers,
+                      pin_memory=self.device.type == 'cuda', generator=generator)
 
 # %% ../nbs/08_trainer.ipynb #33bbf4de
 @patch
 def evaluate(self:Trainer)->float: # nats a target
     "The mean loss over all targets of `test_dataset`. Raises `ValueError` when there is none."
     if self.test_dataset is None: raise ValueError("there is no test_dataset to evaluate on")
-    with self.autocast(): return held_out_loss(self.model, self.test_dataset, self.config.batch_size)
+    size = self.config.batch_size
+    with self.autocast(): return held_out_loss(self.model, self.test_dataset, size)
 
 # %% ../nbs/08_trainer.ipynb #7a1e0008
 @patch
@@ -279,12 +287,12 @@ def measure(self:Trainer):
 # %% ../nbs/08_trainer.ipynb #7197b8e6
 @patch
 def check(self:Trainer):
-    "Look at the first batches before any work starts: shapes, types, and ids that the model does not have."
-    loaders = [self.batches(0)]
-    if self.test_dataset is not None: loaders.append(self.loader(self.test_dataset, range(len(self.test_dataset))))
+    "Look at the first batches: shapes, types, and ids that the model does not have."
+    loaders, test = [self.batches(0)], self.test_dataset
+    if test is not None: loaders.append(self.loader(test, range(len(test))))
     for x, y in (next(iter(loader)) for loader in loaders):
         if x.shape != y.shape:
-            raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; they must be equal")
+            raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}: not the same")
         for name, t in dict(x=x, y=y).items():
             if t.dtype != torch.int64:
                 raise ValueError(f"{name} is of type {t.dtype}; a data set gives torch.int64")
@@ -310,8 +318,9 @@ class BestWeights:
         if loss < self.loss or 'test_loss' not in h: self.keep(trainer, loss)
         since = [h['test_loss'] for h in trainer.history[self.step:] if 'test_loss' in h]
         if len(since) == self.patience and min(since) > self.loss + 0.01:
-            warnings.warn(f"the held-out loss was lowest at step {self.step}, with {self.loss:.3f}, "
-                          f"and is now {loss:.3f}: the model begins to overfit")
+            warnings.warn(f"the held-out loss was lowest at step {self.step}, "
+                          f"with {self.loss:.3f}, and is now {loss:.3f}: "
+                          f"the model begins to overfit")
 
     def load(self, trainer):
         "Put the best weights into the model."
@@ -332,13 +341,13 @@ def state_dict(self:Trainer)->dict: # tensors as they are, not copied
 @patch
 def load_weights(self:Trainer, weights:dict # name to tensor
 ):
-    "Put weights into the model. Raises `ValueError` for those of another one, before anything is changed."
+    "Put weights into the model. Raises `ValueError` for those of another one, and changes nothing."
     own = dict((*self.model.named_parameters(), *self.model.named_buffers()))
     for k in weights.keys() ^ own.keys():
-        raise ValueError(f"{k} is not in the model and in what was saved of it, but in only one of the two")
+        raise ValueError(f"{k} is not in the model and in what was saved, but in only one")
     for k, w in weights.items():
         if w.shape != own[k].shape:
-            raise ValueError(f"{k} has shape {tuple(w.shape)}, and the model's is {tuple(own[k].shape)}")
+            raise ValueError(f"{k} has shape {tuple(w.shape)}, not {tuple(own[k].shape)}")
     for k, w in weights.items(): own[k].detach().copy_(self.place(w, own[k]))
 
 # %% ../nbs/08_trainer.ipynb #7a1e000e
@@ -374,12 +383,13 @@ def unwrapped_model(self:Trainer):
 @patch
 def plot(self:Trainer, smooth:int=20 # steps in the running mean of the training loss
 ):
-    """Draw the losses and the learning rate of the run so far, in the style that is on; returns the figure.
-    Raises `ValueError` before the first step."""
+    """Draw the losses and the learning rate of the run so far, in the style that is on;
+    returns the figure. Raises `ValueError` before the first step."""
     import matplotlib.pyplot as plt
     if not self.history: raise ValueError("nothing to draw yet: call train first")
     fig, (ax, rate) = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(3, 1))
-    steps, losses = [h['step'] for h in self.history], torch.tensor([h['loss'] for h in self.history])
+    steps = [h['step'] for h in self.history]
+    losses = torch.tensor([h['loss'] for h in self.history])
     ax.plot(steps, losses, alpha=0.25, lw=1, color='C0')
     n = min(smooth, len(losses))
     ax.plot(steps[n - 1:], losses.unfold(0, n, 1).mean(1), color='C0', label='training')

@@ -11,7 +11,8 @@ import yaml
 
 CODE_BUDGET = 500
 BUDGETED = ['attention', 'block', 'sampling', 'model']
-NARROW = ['01_tokenizer', '04_attention', '05_block', '98_run'] # until it is all notebooks
+NARROW = ['00_data', '01_tokenizer', '02_sampling', '04_attention', '05_block', '06_model', '07_optimizer',
+          '08_trainer', '10_shakespeare', '20_checkpoint', '90_files', '98_run', 'index'] # until it is all notebooks
 BADGE = ('[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
          '(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{name})')
 

@@ -24,8 +24,8 @@ from .trainer import BestWeights, Report, Trainer, TrainerConfig
 from .checkpoint import Checkpoint, StopOnSignal
 from .scale import DistributedCheckpoint, DistributedTrainer, estimate
 from .shakespeare import stream_text
-from .cifar10 import (Palette, Pictures, kmeans, load_cifar10, load_palette, paint,
-                               save_palette, sheet, shrink)
+from .cifar10 import (Palette, Pictures, kmeans, load_cifar10, load_palette, sample_images,
+                               save_palette, image_grid, shrink)
 from .adder import STEPS, Sums, ask, exam, new_adder
 from .gpt2 import encode_files, make_tokenizer, text_files
 
@@ -344,12 +344,12 @@ def save_pictures(
     name:str=None, # one of `CLASSES`; None: any
     n:int=40, # how many
     seed:int=None, # None: other pictures each time
-    **how # as in `paint`
+    **how # as in `sample_images`
 ):
     "Paint a sheet of pictures. Raises `ValueError` for a class that does not exist."
     from matplotlib.image import imsave
-    pictures = paint(model, palette, torch.full((n, 1), palette.opening(name)), seed, **how)
-    imsave(path, sheet(pictures, zoom=6))
+    pictures = sample_images(model, palette, torch.full((n, 1), palette.opening(name)), seed, **how)
+    imsave(path, image_grid(pictures, zoom=6))
 
 # %% ../nbs/98_run.ipynb #cd6d11a8
 def save_completions(
@@ -368,8 +368,8 @@ def save_completions(
     truth = palette.decode(ids)
     given = truth.clone()
     given[:, side // 2:] = 136
-    rows = [given, *(paint(model, palette, start, seed + i) for i in range(ways)), truth]
-    imsave(path, sheet(torch.stack(rows, 1).flatten(0, 1), columns=len(rows), zoom=6))
+    rows = [given, *(sample_images(model, palette, start, seed + i) for i in range(ways)), truth]
+    imsave(path, image_grid(torch.stack(rows, 1).flatten(0, 1), columns=len(rows), zoom=6))
 
 # %% ../nbs/98_run.ipynb #d6cd49bb
 def prepare(

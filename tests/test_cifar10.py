@@ -3,7 +3,7 @@ import os, re, subprocess, sys
 
 import numpy as np, pytest, torch
 from PIL import Image
-from mingpt_nb.cifar10 import cifar10_folder, kmeans, load_cifar10, nearest
+from mingpt_nb.cifar10 import cifar10_folder, kmeans, load_cifar10, nearest_colour
 from test_command import complains
 
 
@@ -46,7 +46,7 @@ def test_kmeans_is_as_good_as_scikit_learns(pixels, n, request):
     p = pixels[:n]
     theirs = cluster.KMeans(512, random_state=0).fit(p.numpy())
     ours = kmeans(p)
-    error = (p - ours[nearest(p, ours)]).square().sum(1).mean().item()
+    error = (p - ours[nearest_colour(p, ours)]).square().sum(1).mean().item()
     print(f'{n:,} pixels: ours {error:.2f}, scikit-learn {theirs.inertia_ / n:.2f}, ratio {error * n / theirs.inertia_:.3f}')
     assert error < 1.05 * theirs.inertia_ / n
 

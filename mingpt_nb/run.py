@@ -22,7 +22,8 @@ from .tokenizer import BPETokenizer, CharTokenizer, Tokenizer
 from .model import GPT, GPTConfig
 from .trainer import BestWeights, Report, Trainer, TrainerConfig
 from .checkpoint import Checkpoint, StopOnSignal
-from .scale import DistributedCheckpoint, DistributedTrainer, estimate
+from .scale import (DistributedBestWeights, DistributedCheckpoint, DistributedTrainer,
+                             estimate, unwrapped_model)
 from .shakespeare import stream_text
 from .cifar10 import (Palette, Pictures, kmeans, load_cifar10, load_palette, sample_images,
                                save_palette, image_grid, shrink)
@@ -55,7 +56,7 @@ class SaveBest:
 
     def after_eval(self, trainer):
         if self.run.best.step != trainer.step: return
-        model = trainer.unwrapped_model # all processes give their part
+        model = unwrapped_model(trainer) # all processes give their part
         if not self.run.writes: return
         with self.run.checkpoint.saving(trainer): self.save(model)
 
@@ -101,12 +102,12 @@ class Run:
         shard:bool=False # spread the model over several processes
     ):
         self.command, self.settings, self.folder = command, settings, folder
-        self.best, keep = BestWeights(), Checkpoint
-        callbacks = [StopOnSignal(), self.best]
-        if shard or int(os.environ.get('WORLD_SIZE', 1)) > 1: # started by a launcher
-            self.trainer = DistributedTrainer(model, *data, config, callbacks, shard)
-            keep = DistributedCheckpoint
-        else: self.trainer = Trainer(model, *data, config, callbacks)
+        several = shard or int(os.environ.get('WORLD_SIZE', 1)) > 1 # started by a launcher
+        self.best = DistributedBestWeights() if several else BestWeights()
+        how = config, [StopOnSignal(), self.best]
+        if several: self.trainer = DistributedTrainer(model, *data, *how, shard)
+        else: self.trainer = Trainer(model, *data, *how)
+        keep = DistributedCheckpoint if several else Checkpoint
         self.writes = not getattr(self.trainer, 'rank', 0)
         if not folder: return
         self.checkpoint = keep(folder, self.best, settings=settings, extra_files=extra_files)
@@ -208,7 +209,7 @@ def run_text(
     extra = {'mingpt_tokenizer.json': tok.save}
     run = Run(command, settings, folder, model, data, config, extra, **more)
     how = {k: settings[k] for k in ('prompt', 'max_new_tokens', 'temperature', 'seed')}
-    def pieces(): return stream_text(run.trainer.unwrapped_model, tok, do_sample=True, **how)
+    def pieces(): return stream_text(unwrapped_model(run.trainer), tok, do_sample=True, **how)
     next(pieces()) # a prompt that can't be is found now, not after the training
     announce(what, model)
     def save(best):
@@ -392,7 +393,7 @@ class PaintSamples:
     def __init__(self, run, palette, seed): self.run, self.palette, self.seed = run, palette, seed
 
     def after_eval(self, trainer):
-        model = trainer.unwrapped_model
+        model = unwrapped_model(trainer)
         path = self.run.folder/'samples.png'
         if self.run.writes: save_pictures(model, self.palette, path, seed=self.seed)
 

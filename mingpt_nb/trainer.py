@@ -6,7 +6,7 @@
 __all__ = ['PRECISIONS', 'TrainerConfig', 'Trainer', 'ProgressBar', 'Report', 'BestWeights']
 
 # %% ../nbs/08_trainer.ipynb #5786f162
-import math, time, warnings
+import copy, math, warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral
@@ -14,6 +14,7 @@ from numbers import Integral
 import torch
 from torch.utils.data import DataLoader, Dataset
 from fastcore.basics import patch
+from tqdm.auto import tqdm
 from .sampling import held_out_loss
 from .optimizer import OPTIMIZERS, lr_multiplier, make_optimizers
 
@@ -42,21 +43,19 @@ class TrainerConfig:
     progress:bool=True # True: show a progress bar
 
     def __post_init__(self):
-        def refuse(name, what): raise ValueError(f"{name}={getattr(self, name)!r} {what}")
-        pieces = 'gradient_accumulation_steps'
-        for name in 'max_steps', 'max_epochs', 'batch_size', pieces, 'eval_interval':
+        def need(name, ok, what):
+            if not ok: raise ValueError(f"{name}={getattr(self, name)!r} must be {what}")
+        whole = 'max_epochs max_steps batch_size gradient_accumulation_steps eval_interval'
+        for name in whole.split():
             n = getattr(self, name)
-            if n is None and name in ('max_steps', 'eval_interval'): continue
-            if not isinstance(n, Integral) or n < 1:
-                refuse(name, 'must be a whole number of at least 1')
+            unset = n is None and name in ('max_steps', 'eval_interval')
+            need(name, unset or isinstance(n, Integral) and n >= 1, 'a whole number of at least 1')
         for name in 'learning_rate', 'grad_norm_clip':
-            if not 0 < getattr(self, name) <= 1e9: refuse(name, 'must be above 0 and at most 1e9')
-        if not 0 <= self.weight_decay <= 1e9: refuse('weight_decay', 'must be 0 to 1e9')
-        if not 0 <= self.seed < 2**32: refuse('seed', 'must be at least 0 and below 2**32')
-        if self.optimizer not in OPTIMIZERS:
-            refuse('optimizer', f"is not one of {', '.join(OPTIMIZERS)}")
-        if self.mixed_precision not in PRECISIONS:
-            refuse('mixed_precision', f"is not one of {[*PRECISIONS]}")
+            need(name, 0 < getattr(self, name) <= 1e9, 'above 0 and at most 1e9')
+        need('weight_decay', 0 <= self.weight_decay <= 1e9, '0 to 1e9')
+        need('seed', 0 <= self.seed < 2**32, 'at least 0 and below 2**32')
+        need('optimizer', self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
+        need('mixed_precision', self.mixed_precision in PRECISIONS, f'one of {[*PRECISIONS]}')
 
 # %% ../nbs/08_trainer.ipynb #e1c44a0f
 class Trainer:
@@ -76,7 +75,9 @@ class Trainer:
         self.model = self.forward = model.to(self.device)
         how = c.optimizer, c.learning_rate, c.betas, c.weight_decay
         self.optimizers = make_optimizers(model, *how)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.mixed_precision == 'fp16')
+        kind, precision = self.device.type, PRECISIONS[c.mixed_precision]
+        self.autocast = torch.autocast(kind, precision, enabled=c.mixed_precision is not None)
+        self.scaler = torch.amp.GradScaler(kind, enabled=c.mixed_precision == 'fp16')
         self.steps_per_epoch = math.ceil(len(train_dataset) / c.batch_size)
         self.total_steps = min(c.max_epochs * self.steps_per_epoch, c.max_steps or math.inf)
         self.step, self.tokens, self.last_eval, self.history = 0, 0, 0, []
@@ -91,7 +92,7 @@ class Trainer:
         self.should_stop = False
         try:
             self.call('before_fit')
-            if self.eval_pending(): self.measure() # it was interrupted before that
+            if self.last_eval < self.step and self.eval_due(): self.measure() # interrupted there
             while self.step < self.total_steps and not self.should_stop:
                 epoch, skip = divmod(self.step, self.steps_per_epoch)
                 for x, y in self.batches(epoch, skip): # (B, T) each
@@ -106,10 +107,9 @@ class Trainer:
 
 # %% ../nbs/08_trainer.ipynb #341e94e1
 @patch
-def call(self:Trainer,
-    moment:str # before_fit, after_step, after_eval, after_fit or on_error
-):
-    "Call the method of this name of each callback that has it, in order, with the trainer."
+def call(self:Trainer, moment:str):
+    """Call the method of this name of each callback that has it, in order, with the trainer.
+    The moments are before_fit, after_step, after_eval, after_fit and on_error."""
     for callback in self.callbacks:
         if hasattr(callback, moment): getattr(callback, moment)(self)
 
@@ -117,13 +117,11 @@ def call(self:Trainer,
 class ProgressBar:
     "Steps, loss, learning rate, tokens a second and the time left."
     def before_fit(self, trainer):
-        from tqdm.auto import tqdm
         self.bar = tqdm(total=trainer.total_steps, initial=trainer.step, unit='step')
-        self.start = time.perf_counter(), trainer.tokens
 
     def after_step(self, trainer):
-        h, (clock, tokens) = trainer.history[-1], self.start
-        speed = (trainer.tokens - tokens) / (time.perf_counter() - clock)
+        h, rate = trainer.history[-1], self.bar.format_dict['rate'] or 0 # steps a second
+        speed = rate * h['tokens'] / h['step']
         words = f"loss {h['loss']:.3f}, lr {h['lr']:.1e}, {speed:,.0f} tokens/s"
         self.bar.set_postfix_str(words, refresh=False)
         self.bar.update()
@@ -136,7 +134,6 @@ class ProgressBar:
 class Report:
     "Prints the losses of each evaluation above the progress bar."
     def after_eval(self, trainer):
-        from tqdm.auto import tqdm
         h = trainer.history[-1]
         held_out = f", held out {h['test_loss']:.3f} nats" if 'test_loss' in h else ''
         with suppress(BrokenPipeError):
@@ -144,14 +141,11 @@ class Report:
 
 # %% ../nbs/08_trainer.ipynb #34d9cd56
 @patch
-def train_step(self:Trainer,
-    x:torch.Tensor, # ids, (B, T)
-    y:torch.Tensor # targets, (B, T)
-)->dict: # what the history keeps of it
-    """Zero the gradients, backward, clip, step, decay.
+def train_step(self:Trainer, x:torch.Tensor, y:torch.Tensor)->dict: # what the history keeps
+    """Zero the gradients, backward, clip, step, decay; for ids `x` and targets `y`, (B, T) each.
     Raises `FloatingPointError` when loss or gradient is not finite: such a step changes nothing."""
     self.model.train()
-    self.set_seed()
+    torch.manual_seed(self.config.seed * 1_000_003 + self.step + 1) # for dropout
     for o in self.optimizers: o.zero_grad()
     loss, tokens = self.backward(x, y)
     norm, lr = self.clip_gradients(), self.current_lr(self.tokens + tokens)
@@ -166,34 +160,20 @@ def train_step(self:Trainer,
     grad_norm = None if overflow else norm
     return dict(step=self.step, tokens=self.tokens, loss=loss, lr=lr, grad_norm=grad_norm)
 
-# %% ../nbs/08_trainer.ipynb #7a1e0001
-@patch
-def set_seed(self:Trainer):
-    "Dropout is a function of (seed, step)."
-    torch.manual_seed(self.config.seed * 1_000_003 + self.step + 1)
-
-# %% ../nbs/08_trainer.ipynb #174e71c3
-@patch
-def autocast(self:Trainer):
-    "While this is active, matrices are multiplied in the run's precision."
-    precision = self.config.mixed_precision
-    return torch.autocast(self.device.type, PRECISIONS[precision], enabled=precision is not None)
-
 # %% ../nbs/08_trainer.ipynb #5200f8da
 @patch
-def backward(self:Trainer, x:torch.Tensor, y:torch.Tensor)->tuple: # mean loss; tokens that count
+def backward(self:Trainer, x:torch.Tensor, y:torch.Tensor)->tuple: # mean loss; tokens
     "Add up the gradients of a batch's mean loss, micro-batch by micro-batch."
-    n, loss = (y != -100).sum().item(), 0.
+    n, loss, pieces = (y != -100).sum().item(), 0., self.config.gradient_accumulation_steps
     if not n: raise ValueError(f"step {self.step + 1}: no target counts, all of y is -100")
-    pieces = self.config.gradient_accumulation_steps
     for xb, yb in zip(x.chunk(pieces), y.chunk(pieces)):
         m = (yb != -100).sum().item()
         if not m: continue # its mean would be 0 / 0
         xb, yb = (t.to(self.device, non_blocking=True) for t in (xb, yb))
-        with self.autocast(): share = self.forward(xb, yb)[1] * (m / n)
+        with self.autocast: share = self.forward(xb, yb)[1] * (m / n)
         self.scaler.scale(share).backward()
         loss = loss + share.detach()
-    return loss, y[(y != -100).any(1)].numel()
+    return loss, y.numel()
 
 # %% ../nbs/08_trainer.ipynb #7a1e0004
 @patch
@@ -204,11 +184,8 @@ def clip_gradients(self:Trainer)->torch.Tensor: # the gradient norm before
 
 # %% ../nbs/08_trainer.ipynb #7a1e0005
 @patch
-def update(self:Trainer,
-    lr:float, # learning rate
-    skip:torch.Tensor # a flag on the device: where it is True nothing changes
-):
-    "Let the optimizers step."
+def update(self:Trainer, lr:float, skip:torch.Tensor):
+    "Let the optimizers step; where the flag `skip`, on the device, is True, nothing changes."
     self.in_update = True
     for o in self.optimizers:
         for group in o.param_groups: group['lr'] = lr
@@ -221,19 +198,16 @@ def update(self:Trainer,
 @patch
 def current_lr(self:Trainer, tokens:int)->float: # above or at 0
     "The learning rate of the step that ends at so many tokens."
-    c = self.config
-    steps = self.total_steps + 1 # so that the last one moves, too
-    planned = c.final_tokens or steps * tokens / (self.step + 1)
+    c = self.config # below, one step more, so that the last one moves, too
+    planned = c.final_tokens or (self.total_steps + 1) * tokens / (self.step + 1)
     warmup = planned / 20 if c.warmup_tokens is None else c.warmup_tokens
     return c.learning_rate * lr_multiplier(tokens, warmup, planned if c.lr_decay else math.inf)
 
 # %% ../nbs/08_trainer.ipynb #cf1dae72
 @patch
-def batches(self:Trainer,
-    epoch:int, # 0, 1, …
-    skip:int=0 # batches of this epoch that were seen before
-): # yields pairs (x, y), (B, T) each
-    "One epoch of training batches, in an order that only (seed, epoch) decide."
+def batches(self:Trainer, epoch:int, skip:int=0): # yields pairs (x, y), (B, T) each
+    """The batches of an epoch (0, 1, …), without the first `skip`,
+    in an order that only (seed, epoch) decide."""
     c, data, seed = self.config, self.train_dataset, self.config.seed * 1_000_003 + epoch
     if hasattr(data, 'set_epoch'): data.set_epoch(epoch)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -241,12 +215,8 @@ def batches(self:Trainer,
 
 # %% ../nbs/08_trainer.ipynb #b8c0cf2c
 @patch
-def loader(self:Trainer,
-    data:Dataset,
-    order:list, # of the examples
-    seed:int=0 # for what the workers draw
-): # yields pairs (x, y), (B, T) each
-    "These examples in batches."
+def loader(self:Trainer, data:Dataset, order:list, seed:int=0): # yields pairs (x, y), (B, T) each
+    "The examples of `data` in this order, in batches; `seed` is for what the workers draw."
     c, generator = self.config, torch.Generator().manual_seed(seed)
     return DataLoader(data, c.batch_size, sampler=order, num_workers=c.num_workers,
                       pin_memory=self.device.type == 'cuda', generator=generator)
@@ -256,8 +226,7 @@ def loader(self:Trainer,
 def evaluate(self:Trainer)->float: # nats a target
     "The mean loss over all targets of `test_dataset`. Raises `ValueError` when there is none."
     if self.test_dataset is None: raise ValueError("there is no test_dataset to evaluate on")
-    size = self.config.batch_size
-    with self.autocast(): return held_out_loss(self.model, self.test_dataset, size)
+    with self.autocast: return held_out_loss(self.model, self.test_dataset, self.config.batch_size)
 
 # %% ../nbs/08_trainer.ipynb #7a1e0008
 @patch
@@ -266,12 +235,6 @@ def eval_due(self:Trainer)->bool:
     interval = self.config.eval_interval or self.steps_per_epoch
     return self.step % interval == 0 or self.step == self.total_steps
 
-# %% ../nbs/08_trainer.ipynb #7a1e0016
-@patch
-def eval_pending(self:Trainer)->bool:
-    "Has an interruption come between the last step and its evaluation?"
-    return self.last_eval < self.step and self.eval_due()
-
 # %% ../nbs/08_trainer.ipynb #7a1e0009
 @patch
 def measure(self:Trainer):
@@ -279,8 +242,7 @@ def measure(self:Trainer):
     if self.test_dataset is not None:
         loss = self.history[-1]['test_loss'] = self.evaluate()
         if not math.isfinite(loss):
-            raise FloatingPointError(f"the held-out loss is {loss} at step {self.step}; "
-                                     f"the model keeps its weights of step {self.step}")
+            raise FloatingPointError(f"the held-out loss is {loss} at step {self.step}")
     self.last_eval = self.step
     self.call('after_eval')
 
@@ -291,11 +253,9 @@ def check(self:Trainer):
     loaders, test = [self.batches(0)], self.test_dataset
     if test is not None: loaders.append(self.loader(test, range(len(test))))
     for x, y in (next(iter(loader)) for loader in loaders):
-        if x.shape != y.shape:
-            raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}: not the same")
-        for name, t in dict(x=x, y=y).items():
-            if t.dtype != torch.int64:
-                raise ValueError(f"{name} is of type {t.dtype}; a data set gives torch.int64")
+        if x.shape != y.shape or not x.dtype == y.dtype == torch.int64:
+            got = [f'{tuple(t.shape)} of {t.dtype}' for t in (x, y)]
+            raise ValueError(f"x and y must have one shape, and torch.int64: {' and '.join(got)}")
         if hasattr(self.model, 'check_ids'): self.model.check_ids(x, y)
 
 # %% ../nbs/08_trainer.ipynb #7f243d54
@@ -305,86 +265,48 @@ class BestWeights:
         patience:int=5 # so many evaluations above the best, and there is a warning
     ): self.patience, self.step, self.loss, self.weights = patience, 0, math.inf, None
 
-    def keep(self, trainer, loss):
-        self.step, self.loss = trainer.step, loss
-        self.weights = {k: w.to('cpu', copy=True) for k, w in trainer.state_dict()['model'].items()}
-
-    def before_fit(self, trainer):
-        if self.weights is None: self.keep(trainer, math.inf)
+    def keep(self, trainer):
+        self.weights = {k: w.cpu() for k, w in trainer.state_dict()['model'].items()}
+        self.weights = copy.deepcopy(self.weights)
 
     def after_eval(self, trainer):
         h = trainer.history[-1]
         loss = h.get('test_loss', h['loss'])
-        if loss < self.loss or 'test_loss' not in h: self.keep(trainer, loss)
+        if loss < self.loss or 'test_loss' not in h:
+            self.step, self.loss = trainer.step, loss
+            self.keep(trainer)
         since = [h['test_loss'] for h in trainer.history[self.step:] if 'test_loss' in h]
         if len(since) == self.patience and min(since) > self.loss + 0.01:
-            warnings.warn(f"the held-out loss was lowest at step {self.step}, "
-                          f"with {self.loss:.3f}, and is now {loss:.3f}: "
-                          f"the model begins to overfit")
+            warnings.warn(f"the model begins to overfit: the held-out loss was lowest at step "
+                          f"{self.step}, with {self.loss:.3f}, and is now {loss:.3f}")
 
     def load(self, trainer):
-        "Put the best weights into the model."
-        trainer.load_weights(self.weights)
+        "Put the best weights into the model, if there are any yet."
+        if self.weights: trainer.model.load_state_dict(self.weights)
 
 # %% ../nbs/08_trainer.ipynb #c75e788a
 @patch
 def state_dict(self:Trainer)->dict: # tensors as they are, not copied
-    "All that a step changes: weights and optimizer state by name, counts, history."
-    names = {p: k for k, p in (*self.model.named_parameters(), *self.model.named_buffers())}
-    optimizer = {f'{kind}.{names[p]}': v for o in self.optimizers
-                 for p, state in o.state.items() for kind, v in state.items()}
+    "All that a step changes: weights, optimizer states, counts, history."
     counts = {k: getattr(self, k) for k in ('step', 'tokens', 'last_eval', 'history')}
-    return dict(model={k: p.detach() for p, k in names.items()}, optimizer=optimizer,
-                scaler=self.scaler.state_dict(), **counts)
-
-# %% ../nbs/08_trainer.ipynb #db4fbb56
-@patch
-def load_weights(self:Trainer, weights:dict # name to tensor
-):
-    "Put weights into the model. Raises `ValueError` for those of another one, and changes nothing."
-    own = dict((*self.model.named_parameters(), *self.model.named_buffers()))
-    for k in weights.keys() ^ own.keys():
-        raise ValueError(f"{k} is not in the model and in what was saved, but in only one")
-    for k, w in weights.items():
-        if w.shape != own[k].shape:
-            raise ValueError(f"{k} has shape {tuple(w.shape)}, not {tuple(own[k].shape)}")
-    for k, w in weights.items(): own[k].detach().copy_(self.place(w, own[k]))
-
-# %% ../nbs/08_trainer.ipynb #7a1e000e
-@patch
-def place(self:Trainer, value:torch.Tensor, like:torch.Tensor)->torch.Tensor:
-    "A copy of `value` where `like` is."
-    return value.to(like.device, copy=True)
+    return dict(model=self.model.state_dict(), scaler=self.scaler.state_dict(),
+                optimizers=[o.state_dict() for o in self.optimizers], **counts)
 
 # %% ../nbs/08_trainer.ipynb #7a1e000f
 @patch
-def load_state_dict(self:Trainer, state:dict # as from `state_dict`
-):
-    "Be where `state_dict` was called. Raises `ValueError` for the state of another model."
-    self.load_weights(state['model'])
-    params, owner = dict(self.model.named_parameters()), {}
-    for o in self.optimizers:
-        o.state.clear()
-        owner |= {p: o.state for group in o.param_groups for p in group['params']}
-    for name, value in state['optimizer'].items():
-        kind, name = name.split('.', 1)
-        owner[params[name]][params[name]][kind] = self.place(value, params[name])
+def load_state_dict(self:Trainer, state:dict):
+    "Be where `state_dict` was called. Raises what PyTorch's functions of this name raise."
+    self.model.load_state_dict(state['model'])
+    for o, saved in zip(self.optimizers, state['optimizers']): o.load_state_dict(saved)
     self.scaler.load_state_dict(state['scaler'])
-    for k in 'step', 'tokens', 'last_eval': setattr(self, k, state[k])
-    self.history = [*state['history']]
-
-# %% ../nbs/08_trainer.ipynb #7a1e0010
-@patch(as_prop=True)
-def unwrapped_model(self:Trainer):
-    "The model as it was given, with its current weights."
-    return self.model
+    for k in 'step', 'tokens', 'last_eval', 'history': setattr(self, k, copy.copy(state[k]))
 
 # %% ../nbs/08_trainer.ipynb #ced532f7
 @patch
-def plot(self:Trainer, smooth:int=20 # steps in the running mean of the training loss
-):
+def plot(self:Trainer, smooth:int=20): # returns the figure
     """Draw the losses and the learning rate of the run so far, in the style that is on;
-    returns the figure. Raises `ValueError` before the first step."""
+    the training loss as a running mean over `smooth` steps, too.
+    Raises `ValueError` before the first step."""
     import matplotlib.pyplot as plt
     if not self.history: raise ValueError("nothing to draw yet: call train first")
     fig, (ax, rate) = plt.subplots(1, 2, figsize=(8, 3.2), width_ratios=(3, 1))

@@ -96,6 +96,8 @@ FAULTS = {
     'one that is declared for development only': (check_requirements, write('mingpt_nb/data.py', '\nfrom nbdev.test import test_nb\n'), 'nbdev'),
     'a bare assert': (check_asserts, write('mingpt_nb/data.py', '\nassert 1 == 1\n'), 'data.py'),
     'too much code': (check_budget, write('mingpt_nb/block.py', '\n' + 'x = [\n    1,\n]\n' * 141), 'lines of code'),
+    'a long trainer': (check_loop, write('mingpt_nb/trainer.py', '\n' + 'x = 1\n' * 20), 'lines of code'),
+    'a trainer that knows of processes': (check_loop, write('mingpt_nb/trainer.py', '\ndef f(): import torch.distributed.fsdp\n'), 'torch.distributed'),
     'metadata in a cell': (check_clean, in_cell(metadata={'collapsed': True}), 'nbdev_clean changes it'),
     'a count of executions': (check_clean, in_cell(execution_count=3), 'nbdev_clean changes it'),
     'an id used twice': (check_clean, in_notebook(lambda nb: nb['cells'][1].update(id=nb['cells'][0]['id'])), 'an id'),

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from conftest import as_in_a_terminal
-from mingpt_nb.checkpoint import Checkpoint, read_checkpoint
+from mingpt_nb.checkpoint import Checkpoint, name_tensors, read_checkpoint
 from mingpt_nb.cli import main
 from mingpt_nb.data import RandomChunks, Windows
 from mingpt_nb.files import file_digest as digest
@@ -29,14 +29,15 @@ def one_thread():
     yield
     torch.set_num_threads(before)
 
-def make(folder, optimizer='adamw', steps=12, seed=0, dropout=0.1, learning_rate=1e-2, kind=Trainer, more={}, **settings):
+def make(folder, optimizer='adamw', steps=12, seed=0, dropout=0.1, learning_rate=1e-2, kind=Trainer, keeps=BestWeights, more={}, **settings):
     "A small trainer on letters without sense: 93 examples, 13 a step, an evaluation each 3 steps, and the best is not the last."
     ids = torch.randint(len(LETTERS), (1800,), generator=torch.Generator().manual_seed(0))
     torch.manual_seed(seed)
     model = GPT(GPTConfig(len(LETTERS), 16, 1, 2, 16, dropout, dropout, dropout))
     settings = dict(batch_size=13, gradient_accumulation_steps=2, eval_interval=3, lr_decay=True, progress=False) | settings
     config = TrainerConfig(max_epochs=steps, max_steps=steps, optimizer=optimizer, learning_rate=learning_rate, **settings)
-    trainer = kind(model, RandomChunks(ids[:1500], 16), Windows(ids[1500:], 16), config, [best := BestWeights()], **more)
+    trainer = kind(model, RandomChunks(ids[:1500], 16), Windows(ids[1500:], 16), config, [best := keeps()], **more)
+    trainer.best = best
     extra = {'mingpt_tokenizer.json': CharTokenizer.from_text(LETTERS).save}
     trainer.checkpoint = Checkpoint(folder or 'nowhere', best, extra_files=extra)
     if folder: trainer.callbacks.append(trainer.checkpoint)
@@ -44,8 +45,7 @@ def make(folder, optimizer='adamw', steps=12, seed=0, dropout=0.1, learning_rate
 
 def tensors(trainer):
     "The weights and the optimizer state, by name."
-    state = trainer.state_dict()
-    return {k: v.clone() for part in ('model', 'optimizer') for k, v in state[part].items()}
+    return {k: v.clone() for k, v in name_tensors(trainer, trainer.state_dict()).items()}
 
 def go(folder, *args, fatal=None, **settings):
     "Train into the folder, from its newest checkpoint if there is one; `fatal`: what `die` takes."
@@ -561,12 +561,19 @@ def exact(out):
     "Train in float64 in all processes, with the model copied and, where there are several, spread; for each, its losses and weights into files."
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
-    from mingpt_nb.scale import DistributedTrainer
+    from mingpt_nb.scale import DistributedBestWeights, DistributedTrainer
     for shard in (False, True) if 'RANK' in os.environ else (False,):
-        trainer = make(None, dropout=0., learning_rate=3e-3, steps=24, kind=DistributedTrainer, more=dict(shard=shard))
+        trainer = make(None, dropout=0., learning_rate=3e-3, steps=24, kind=DistributedTrainer, keeps=DistributedBestWeights, more=dict(shard=shard))
         kind = type(next(trainer.model.parameters())).__name__
+        reduce, sums = trainer.accelerator.reduce, []
+        trainer.accelerator.reduce = lambda *args, **keys: sums.append(1) or reduce(*args, **keys)
         trainer.train()
+        losses = [h['test_loss'] for h in trainer.history if 'test_loss' in h]
+        assert len(sums) == 24 + len(losses), 'more than one sum over the processes in a step or an evaluation'
         weights = tensors(trainer)
+        assert (trainer.best.weights is None) == (trainer.rank > 0), 'one process keeps the best weights'
+        trainer.best.load(trainer) # all get them
+        assert trainer.evaluate() == pytest.approx(min(losses), rel=1e-12)
         if not trainer.rank: torch.save((kind, trainer.history, weights), Path(out)/f'{shard}.pt')
 
 @pytest.mark.parametrize('n', [2, 3])

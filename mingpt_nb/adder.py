@@ -20,8 +20,10 @@ def held_out(
     ndigit:int, # digits of each number, 1 to 3
     seed:int=42 # another seed, another choice
 )->list: # of pair numbers, a * 10**ndigit + b, ascending
-    "The pairs kept for the exam: a fifth, at most 1,000, each with its twin b + a; the same in every process. Raises `ValueError` for digits out of range."
-    if type(ndigit) is not int or not 1 <= ndigit <= MAX_NDIGIT: raise ValueError(f"ndigit={ndigit!r} must be a whole number from 1 to {MAX_NDIGIT}")
+    """The pairs kept for the exam: a fifth, at most 1,000, each with its twin b + a;
+    the same in every process. Raises `ValueError` for digits out of range."""
+    if type(ndigit) is not int or not 1 <= ndigit <= MAX_NDIGIT:
+        raise ValueError(f"ndigit={ndigit!r} must be a whole number from 1 to {MAX_NDIGIT}")
     M, held = 10**ndigit, set()
     places = min(M * M // 5, 1000)
     for pair in torch.randperm(M * M, generator=torch.Generator().manual_seed(seed)).tolist():
@@ -32,7 +34,8 @@ def held_out(
 
 # %% ../nbs/12_adder.ipynb #123a5456
 class Sums(Dataset):
-    "Sums of two numbers, as digits: minGPT's `AdditionDataset`, with twins kept together. Raises `ValueError` for digits or a split that do not exist."
+    """Sums of two numbers, as digits: minGPT's `AdditionDataset`, with twins kept together.
+    Raises `ValueError` for digits or a split that do not exist."""
     vocab_size = 10
     def __init__(self,
         ndigit:int=2, # digits of each number, 1 to 3
@@ -40,11 +43,13 @@ class Sums(Dataset):
         reverse:bool=True, # write the sum from its units on
         seed:int=42 # which pairs are held out
     ):
-        if split not in ('train', 'test'): raise ValueError(f"split={split!r} must be 'train' or 'test'")
+        if split not in ('train', 'test'):
+            raise ValueError(f"split={split!r} must be 'train' or 'test'")
         held = held_out(ndigit, seed)
         test = torch.zeros(100**ndigit, dtype=torch.bool)
         test[held] = True
-        self.ndigit, self.reverse, self.seed, self.block_size, self.prompt = ndigit, reverse, seed, 3 * ndigit, 2 * ndigit # prompt: the tokens of the question
+        self.ndigit, self.reverse, self.seed = ndigit, reverse, seed
+        self.block_size, self.prompt = 3 * ndigit, 2 * ndigit # prompt: the tokens of the question
         self.pairs = (test if split == 'test' else ~test).nonzero()[:, 0] # a * 10**ndigit + b
 
     def __len__(self): return len(self.pairs)
@@ -66,8 +71,9 @@ class Sums(Dataset):
     )->tuple: # question and answer, as people write them
         "From digits to text."
         n, digits = self.ndigit, ''.join(map(str, ids))
-        answer = digits[2 * n:]
-        return f'{int(digits[:n])} + {int(digits[n:2 * n])} =', str(int(answer[::-1] if self.reverse else answer))
+        a, b, answer = digits[:n], digits[n:2 * n], digits[2 * n:]
+        if self.reverse: answer = answer[::-1]
+        return f'{int(a)} + {int(b)} =', str(int(answer))
 
 # %% ../nbs/12_adder.ipynb #640505d8
 def exam(
@@ -79,7 +85,8 @@ def exam(
     "Put every question of `dataset`; each digit of the answer is the likeliest one."
     right = []
     for start in range(0, len(dataset), batch_size):
-        x, y = (torch.stack(t) for t in zip(*[dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])) # (B, T) each
+        batch = [dataset[i] for i in range(start, min(start + batch_size, len(dataset)))]
+        x, y = (torch.stack(t) for t in zip(*batch)) # (B, T) each
         question, answer = x[:, :dataset.prompt], y[:, dataset.prompt - 1:]
         said = model.generate(question, answer.shape[1]).cpu() # (B, T + 1)
         right.append((said[:, dataset.prompt:] == answer).all(1))
@@ -116,7 +123,8 @@ def adder_trainer(
     sizes:dict={}, # n_layer, n_head and n_embd, where not as in `new_adder`
     **settings # of `TrainerConfig`, to set or to replace
 )->Trainer: # ready for `train`
-    "A new model and its sums. The held-out loss is only watched: nothing is chosen by it. Raises `ValueError` for a setting out of range."
+    """A new model and its sums. The held-out loss is only watched: nothing is chosen by it.
+    Raises `ValueError` for a setting out of range."""
     default = dict(max_steps=STEPS[ndigit], batch_size=256, learning_rate=1e-2, lr_decay=True,
                    optimizer='muon', eval_interval=50, seed=seed)
     config = TrainerConfig(max_epochs=1_000_000, **default | settings)
@@ -124,24 +132,31 @@ def adder_trainer(
 
 # %% ../nbs/12_adder.ipynb #ab6c42ce
 class Sorting(Dataset):
-    "A row of digits, then the same sorted: minGPT's `SortDataset`, with a split that stays. Raises `ValueError` for sizes or a split that do not exist."
+    """A row of digits, then the same sorted: minGPT's `SortDataset`, with a split that stays.
+    Raises `ValueError` for sizes or a split that do not exist."""
     def __init__(self,
         length:int=6, # digits to sort, at least 1
         n_digits:int=3, # how many different ones, at least 2
         split:str='train', # or 'test': a fifth of all rows, at least one
         seed:int=42 # which rows are held out
     ):
-        if length < 1 or n_digits < 2 or n_digits**min(length, 20) > 1_000_000: raise ValueError(f"length={length} and n_digits={n_digits} must be at least 1 and 2 and make no more than 1,000,000 rows")
-        if split not in ('train', 'test'): raise ValueError(f"split={split!r} must be 'train' or 'test'")
+        if length < 1 or n_digits < 2 or n_digits**min(length, 20) > 1_000_000:
+            raise ValueError(f"length={length} and n_digits={n_digits} must be at least 1 and 2 "
+                             f"and make no more than 1,000,000 rows")
+        if split not in ('train', 'test'):
+            raise ValueError(f"split={split!r} must be 'train' or 'test'")
         order = torch.randperm(n_digits**length, generator=torch.Generator().manual_seed(seed))
         n_test = max(1, len(order) // 5)
-        self.length, self.vocab_size, self.block_size, self.prompt = length, n_digits, 2 * length - 1, length
-        self.rows = (order[:n_test] if split == 'test' else order[n_test:]).sort().values # each a number in base n_digits
+        self.length, self.vocab_size = length, n_digits
+        self.block_size, self.prompt = 2 * length - 1, length
+        rows = order[:n_test] if split == 'test' else order[n_test:]
+        self.rows = rows.sort().values # each a number in base n_digits
 
     def __len__(self): return len(self.rows)
 
     def __getitem__(self, i): # x and y, (block_size,) each
-        row = self.rows[i] // self.vocab_size**torch.arange(self.length).flip(0) % self.vocab_size # (length,)
+        places = self.vocab_size**torch.arange(self.length).flip(0) # what a one in each is worth
+        row = self.rows[i] // places % self.vocab_size # (length,)
         ids = torch.cat([row, row.sort().values])
         y = ids[1:].clone()
         y[:self.prompt - 1] = -100
@@ -158,11 +173,16 @@ def parse_sum(
     question:str, # such as "85+50"
     ndigit:int # the most digits a number may have
 )->tuple: # the two numbers
-    "Raises `ValueError` for anything but a plus between two whole numbers of at most `ndigit` digits."
+    """Raises `ValueError` for anything but a plus between two whole numbers
+    of at most `ndigit` digits."""
     m = re.fullmatch(r'\s*([0-9]+)\s*\+\s*([0-9]+)\s*=?\s*', question)
-    if not m: raise ValueError(f"{question[:60]!r} is not a sum such as '85+50': two whole numbers with a plus between them")
+    if not m:
+        raise ValueError(f"{question[:60]!r} is not a sum such as '85+50': "
+                         f"two whole numbers with a plus between them")
     longest = max(len(number.lstrip('0')) for number in m.groups())
-    if longest > ndigit: raise ValueError(f"{question[:60]!r} has a number of {longest} digits; this model learned sums of up to {ndigit}")
+    if longest > ndigit:
+        raise ValueError(f"{question[:60]!r} has a number of {longest} digits; "
+                         f"this model learned sums of up to {ndigit}")
     return int(m[1]), int(m[2])
 
 # %% ../nbs/12_adder.ipynb #272d2f7e

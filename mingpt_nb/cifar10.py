@@ -23,7 +23,8 @@ from .trainer import BestWeights, Trainer, TrainerConfig
 CLASSES = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
 
 def cifar10_folder()->Path: # holds data_batch_1.bin …, test_batch.bin
-    "Find CIFAR-10 in its binary layout, or download and unpack it once. Raises `OSError` when it can't be had, `ValueError` when the archive is not what it should be."
+    """Find CIFAR-10 in its binary layout, or download and unpack it once. Raises `OSError` when it
+    can't be had, `ValueError` when the archive is not what it should be."""
     name = 'cifar-10-batches-bin'
     for folder in data_folders():
         for f in folder, folder/name:
@@ -35,14 +36,16 @@ def unpack(
     archive, # a tar file
     folder # where its one folder, of the same name, shall stand; must not be there yet
 )->Path: # `folder`
-    "Unpack an archive, whole or not at all. Raises `ValueError` for one that is cut off or no archive, or that would write outside. (Damage within is for its sha256 to find.)"
+    """Unpack an archive, whole or not at all. Raises `ValueError` for one that is cut off or no
+    archive, or that would write outside. (Damage within is for its sha256 to find.)"""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temp:
         try:
             with tarfile.open(archive) as tar: tar.extractall(temp, filter='data')
             os.replace(Path(temp)/folder.name, folder)
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileNotFoundError) as e: raise ValueError(f"{archive} can't be unpacked: {e}") from None
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, FileNotFoundError) as e:
+            raise ValueError(f"{archive} can't be unpacked: {e}") from None
     return folder
 
 # %% ../nbs/11_cifar10.ipynb #d776dda4
@@ -53,22 +56,30 @@ def load_batch(
 )->tuple: # pictures, (N, 32, 32, 3) bytes, and labels, (N,), 0..9
     "Read one file. Raises `ValueError`, by name, for one that was cut off or altered."
     raw = np.fromfile(path, dtype=np.uint8)
-    if len(raw) != 10_000 * RECORD: raise ValueError(f"{path} has {len(raw):,} bytes; 10,000 records of {RECORD:,} have {10_000 * RECORD:,}. Was it cut off?")
+    if len(raw) != 10_000 * RECORD:
+        raise ValueError(f"{path} has {len(raw):,} bytes; 10,000 records of {RECORD:,} have "
+                         f"{10_000 * RECORD:,}. Was it cut off?")
     raw = raw.reshape(-1, RECORD)
     wrong = (raw[:, 0] > 9).nonzero()[0]
-    if len(wrong): raise ValueError(f"{path} was altered: record {wrong[0]} has the label {raw[wrong[0], 0]}, and labels go from 0 to 9")
+    if len(wrong):
+        raise ValueError(f"{path} was altered: record {wrong[0]} has the label "
+                         f"{raw[wrong[0], 0]}, and labels go from 0 to 9")
     pictures = raw[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) # (N, 3072) -> (N, 32, 32, 3)
-    return torch.from_numpy(np.ascontiguousarray(pictures)), torch.from_numpy(raw[:, 0].astype(np.int64))
+    labels = torch.from_numpy(raw[:, 0].astype(np.int64))
+    return torch.from_numpy(np.ascontiguousarray(pictures)), labels
 
 # %% ../nbs/11_cifar10.ipynb #b2bbb52a
 def load_cifar10(
     part:str='train' # or 'test'
 )->tuple: # pictures, (N, 32, 32, 3) bytes, and labels, (N,), 0..9
-    "All files of a part that are there: up to five for training, one for the test. Raises `OSError` when there is none, `ValueError` for one that is damaged."
+    """All files of a part that are there: up to five for training, one for the test.
+    Raises `OSError` when there is none, `ValueError` for one that is damaged."""
     if part not in ('train', 'test'): raise ValueError(f"part={part!r} must be 'train' or 'test'")
     folder = cifar10_folder()
     files = sorted(folder.glob('data_batch_[1-5].bin' if part == 'train' else 'test_batch.bin'))
-    if not files: raise OSError(f"{folder} has no {'data_batch_1.bin' if part == 'train' else 'test_batch.bin'}")
+    if not files:
+        missing = 'data_batch_1.bin' if part == 'train' else 'test_batch.bin'
+        raise OSError(f"{folder} has no {missing}")
     pictures, labels = zip(*map(load_batch, files))
     return torch.cat(pictures), torch.cat(labels)
 
@@ -97,7 +108,8 @@ def shrink(
     if side not in (8, 16, 32): raise ValueError(f"side={side} must be 8, 16 or 32")
     n = 32 // side
     squares = pictures.view(-1, side, n, side, n, 3) # (N, 32, 32, 3) -> (N, side, n, side, n, 3)
-    return ((squares.sum((2, 4), dtype=torch.int16) + n * n // 2) // (n * n)).to(torch.uint8) # rounded
+    rounded = (squares.sum((2, 4), dtype=torch.int16) + n * n // 2) // (n * n)
+    return rounded.to(torch.uint8)
 
 # %% ../nbs/11_cifar10.ipynb #88e83839
 def nearest_colour(
@@ -106,7 +118,8 @@ def nearest_colour(
 )->torch.Tensor: # for each pixel the number of the colour that is nearest to it, (N,)
     "In pieces of 8,192 pixels, so that the table of distances stays small."
     half, which = colours.square().sum(1) / 2, torch.empty(len(pixels), dtype=torch.int64)
-    for p, w in zip(pixels.split(8192), which.split(8192)): w[:] = (half - p @ colours.T).argmin(1) # (n, 3) -> (n, K) -> (n,)
+    for p, w in zip(pixels.split(8192), which.split(8192)):
+        w[:] = (half - p @ colours.T).argmin(1) # (n, 3) -> (n, K) -> (n,)
     return which
 
 # %% ../nbs/11_cifar10.ipynb #f95cf5a0
@@ -118,9 +131,12 @@ def spread_out(
     "Choose pixels that are far from each other (k-means++, Arthur and Vassilvitskii 2007)."
     chosen, far = [pixels[0]], torch.full((len(pixels),), math.inf)
     while len(chosen) < k:
-        far = torch.minimum(far, (pixels - chosen[-1]).square().sum(1)) # (N,): squared distance to the nearest that is chosen
+        # (N,): squared distance to the nearest that is chosen
+        far = torch.minimum(far, (pixels - chosen[-1]).square().sum(1))
         reach = far.double().cumsum(0)
-        chosen.append(pixels[torch.searchsorted(reach, torch.rand(1, generator=generator, dtype=torch.double) * reach[-1]).clamp(max=len(pixels) - 1)[0]])
+        dart = torch.rand(1, generator=generator, dtype=torch.double) * reach[-1]
+        i = torch.searchsorted(reach, dart).clamp(max=len(pixels) - 1)[0]
+        chosen.append(pixels[i])
     return torch.stack(chosen)
 
 # %% ../nbs/11_cifar10.ipynb #e94753de
@@ -130,57 +146,62 @@ def kmeans(
     steps:int=20, # improvements
     seed:int=0
 )->torch.Tensor: # (k, 3), float, from dark to light
-    "A palette for `pixels` (Lloyd 1982). Raises `ValueError` when there are fewer pixels than colours."
-    if not 1 <= k <= len(pixels): raise ValueError(f"k={k} colours can't be chosen from {len(pixels)} pixels")
+    """A palette for `pixels` (Lloyd 1982).
+    Raises `ValueError` when there are fewer pixels than colours."""
+    if not 1 <= k <= len(pixels):
+        raise ValueError(f"k={k} colours can't be chosen from {len(pixels)} pixels")
     pixels = pixels.float()
     colours = spread_out(pixels, k, torch.Generator().manual_seed(seed))
     for _ in range(steps):
         which = nearest_colour(pixels, colours)
         count = which.bincount(minlength=k)[:, None]
-        total = torch.zeros_like(colours).index_add_(0, which, pixels) # (k, 3): the sum of each colour's pixels
+        total = torch.zeros_like(colours).index_add_(0, which, pixels) # (k, 3): sums of pixels
         colours = torch.where(count > 0, total / count, colours)
     return colours[colours.sum(1).argsort()]
 
 # %% ../nbs/11_cifar10.ipynb #9ebaa642
 class Palette:
-    """The colours that ids stand for. After them come eleven ids that are no colours, and open a picture: `any` for one of any kind, then one for each class.
+    """The colours that ids stand for. After them come eleven ids that are no colours, and open a
+    picture: `any` for one of any kind, then one for each class.
     Raises `ValueError` when `colours` are not rows of three numbers from 0 to 255."""
-    def __init__(self,
-        colours # (K, 3), 0..255; rounded to whole numbers
+    def __init__(self, colours # (K, 3), 0..255; rounded to whole numbers
     ):
-        self.colours = torch.as_tensor(colours).float().round()
-        if self.colours.dim() != 2 or self.colours.shape[1] != 3 or len(self.colours) > 2**15 or not ((self.colours >= 0) & (self.colours <= 255)).all():
-            raise ValueError("a palette is a table of at most 32,768 colours, each of three numbers from 0 to 255")
+        self.colours = c = torch.as_tensor(colours).float().round()
+        is_table = c.dim() == 2 and c.shape[1] == 3 and len(c) <= 2**15
+        if not is_table or not ((c >= 0) & (c <= 255)).all():
+            raise ValueError("a palette is a table of at most 32,768 colours, "
+                             "each of three numbers from 0 to 255")
         self.any = len(self.colours)
         self.vocab_size = self.any + 1 + len(CLASSES)
 
-    def opening(self,
-        name:str=None # one of `CLASSES`; None: any
+    def opening(self, name:str=None # one of `CLASSES`; None: any
     )->int: # the id that opens such a picture
         "Raises `ValueError` for a class that does not exist."
         if name is None: return self.any
-        if name not in CLASSES: raise ValueError(f"no class is called {name!r}; there are {', '.join(CLASSES)}")
+        if name not in CLASSES:
+            raise ValueError(f"no class is called {name!r}; there are {', '.join(CLASSES)}")
         return self.any + 1 + CLASSES.index(name)
 
-    def encode(self,
-        pictures:torch.Tensor # (N, h, w, 3) bytes
+    def encode(self, pictures:torch.Tensor # (N, h, w, 3) bytes
     )->torch.Tensor: # ids, (N, h * w), int16 to save memory
         "The nearest colour of each pixel, row by row."
-        def pack(p): return (p[..., 0].int() << 16) + (p[..., 1].int() << 8) + p[..., 2] # one number for each colour
+        def pack(p): # one number for each colour
+            return (p[..., 0].int() << 16) + (p[..., 1].int() << 8) + p[..., 2]
         table = torch.zeros(2**24, dtype=torch.int16)
         pieces = pictures.flatten(1, 2).split(1000) # of (1000, h * w, 3), to save memory
         for p in pieces: table[pack(p)] = 1 # the colours that occur
         occurring = table.nonzero()[:, 0]
-        table[occurring] = nearest_colour(torch.stack([occurring >> 16, occurring >> 8 & 255, occurring & 255], 1).float(), self.colours).short()
+        colours = torch.stack([occurring >> 16, occurring >> 8 & 255, occurring & 255], 1)
+        table[occurring] = nearest_colour(colours.float(), self.colours).short()
         return torch.cat([table[pack(p)] for p in pieces])
 
-    def decode(self,
-        ids:torch.Tensor # (N, side * side)
+    def decode(self, ids:torch.Tensor # (N, side * side)
     )->torch.Tensor: # (N, side, side, 3) bytes
-        "The colours of ids. An id that is no colour is black: a model that has learned nothing yet may write such a one."
+        "The colours of ids. One that is no colour, as a model may write at first, is black."
         side = math.isqrt(ids.shape[-1])
         black = torch.zeros(self.vocab_size - self.any, 3)
-        return torch.cat([self.colours, black]).to(torch.uint8)[ids.cpu().long()].unflatten(-2, (side, side))
+        colours = torch.cat([self.colours, black]).to(torch.uint8)
+        return colours[ids.cpu().long()].unflatten(-2, (side, side))
 
 # %% ../nbs/11_cifar10.ipynb #fd6c37ba
 def save_palette(
@@ -189,7 +210,8 @@ def save_palette(
 ):
     "Write the colours as hexadecimal numbers."
     colours = [bytes(c).hex() for c in palette.colours.to(torch.uint8).tolist()]
-    (Path(folder)/'mingpt_palette.json').write_text(json.dumps({'colours': colours}), encoding='utf-8')
+    text = json.dumps({'colours': colours})
+    (Path(folder)/'mingpt_palette.json').write_text(text, encoding='utf-8')
 
 # %% ../nbs/11_cifar10.ipynb #f2096c5e
 def load_palette(
@@ -197,13 +219,19 @@ def load_palette(
 )->Palette:
     "Raises `FileNotFoundError` when the file is missing, `ValueError` when it is not a palette."
     path = Path(folder).expanduser()/'mingpt_palette.json'
-    if not path.is_file(): raise FileNotFoundError(f"{folder} is not the folder of a model that paints: it has no {path.name}")
-    try: return Palette([list(bytes.fromhex(c)) for c in json.loads(path.read_text(encoding='utf-8'))['colours']])
-    except (ValueError, KeyError, TypeError) as e: raise ValueError(f"{path} is not a palette: {e}") from None
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a model that paints: "
+                                f"it has no {path.name}")
+    try:
+        colours = json.loads(path.read_text(encoding='utf-8'))['colours']
+        return Palette([list(bytes.fromhex(c)) for c in colours])
+    except (ValueError, KeyError, TypeError) as e:
+        raise ValueError(f"{path} is not a palette: {e}") from None
 
 # %% ../nbs/11_cifar10.ipynb #fe3af15a
 class Pictures(Dataset):
-    "Pairs `(x, y)`: `y` a picture as a row of colours, `x` the same one step earlier, with an opening in front. Raises `ValueError` when pictures and labels don't match."
+    """Pairs `(x, y)`: `y` a picture as a row of colours, `x` the same one step earlier, with an
+    opening in front. Raises `ValueError` when pictures and labels don't match."""
     def __init__(self,
         ids:torch.Tensor, # (N, side * side), from `Palette.encode`
         palette:Palette, # knows the openings
@@ -211,7 +239,8 @@ class Pictures(Dataset):
         vary:bool=False, # for training: mirror half of the pictures, open half of them with `any`
         seed:int=42 # which ones is a function of (seed, epoch)
     ):
-        if labels is not None and len(labels) != len(ids): raise ValueError(f"{len(ids)} pictures have {len(labels)} labels")
+        if labels is not None and len(labels) != len(ids):
+            raise ValueError(f"{len(ids)} pictures have {len(labels)} labels")
         self.ids, self.palette, self.labels, self.vary, self.seed = ids, palette, labels, vary, seed
         self.set_epoch(0)
 
@@ -219,8 +248,9 @@ class Pictures(Dataset):
         epoch:int # 0, 1, …
     ):
         "Choose which pictures are mirrored, and which say their class."
-        rng = np.random.default_rng((self.seed, epoch))
-        self.mirrored, self.told = (rng.random((2, len(self.ids))) < .5) if self.vary else np.tile([[False], [True]], len(self.ids))
+        rng, N = np.random.default_rng((self.seed, epoch)), len(self.ids)
+        if self.vary: self.mirrored, self.told = rng.random((2, N)) < .5
+        else: self.mirrored, self.told = np.zeros(N, bool), np.ones(N, bool)
 
     def __len__(self): return len(self.ids)
 
@@ -241,9 +271,11 @@ def sample_images(
 )->torch.Tensor: # (N, side, side, 3) bytes
     "Go on with each row of `start` until the picture is full."
     generator = torch.Generator(model.lm_head.weight.device)
-    generator.seed() if seed is None else generator.manual_seed(seed)
+    if seed is None: generator.seed()
+    else: generator.manual_seed(seed)
     T = model.config.block_size
-    ids = model.generate(start, T + 1 - start.shape[1], **{'do_sample': True, 'generator': generator, **how})
+    how = {'do_sample': True, 'generator': generator, **how}
+    ids = model.generate(start, T + 1 - start.shape[1], **how)
     return palette.decode(ids[:, 1:]) # without the opening
 
 # %% ../nbs/11_cifar10.ipynb #d149812a
@@ -253,7 +285,8 @@ def class_losses(
     palette:Palette, # that it was trained with
     ids:torch.Tensor # pictures, (N, side * side)
 )->torch.Tensor: # (N, 10): nats a pixel, given each class
-    "How surprising each picture would be if it were of each class. Without dropout, whatever the model's mode."
+    """How surprising each picture would be if it were of each class.
+    Without dropout, whatever the model's mode."""
     was_training, rows = model.training, []
     model.eval()
     for y in ids.long().to(model.lm_head.weight.device).split(16): # (n, T)
@@ -261,7 +294,8 @@ def class_losses(
         row = []
         for name in CLASSES:
             x[:, 0] = palette.opening(name)
-            row.append(F.cross_entropy(model(x)[0].transpose(1, 2), y, reduction='none').mean(1)) # (n, V, T) -> (n,)
+            logits = model(x)[0].transpose(1, 2) # (n, V, T)
+            row.append(F.cross_entropy(logits, y, reduction='none').mean(1)) # (n,)
         rows.append(torch.stack(row, 1))
     model.train(was_training)
     return torch.cat(rows).cpu()

@@ -19,13 +19,15 @@ from .trainer import BestWeights, Trainer, TrainerConfig
 
 # %% ../nbs/13_gpt2.ipynb #968f9125
 class Strided(Dataset):
-    "Windows that overlap, with every id but the first as a target once, as far to the right as the stride allows. Raises `ValueError` when there is nothing to measure."
+    """Windows that overlap, with every id but the first as a target once, as far to the right
+    as the stride allows. Raises `ValueError` when there is nothing to measure."""
     def __init__(self,
         ids, # the stream, (N,)
         block_size:int, # T, the length of a window
         stride:int # from one window to the next, 1 to `block_size`
     ):
-        if not 1 <= stride <= block_size: raise ValueError(f"stride={stride} must be between 1 and block_size={block_size}")
+        if not 1 <= stride <= block_size:
+            raise ValueError(f"stride={stride} must be between 1 and block_size={block_size}")
         if len(ids) < 2: raise ValueError(f"a text of {len(ids)} tokens has none to guess")
         self.ids, self.block_size, self.stride = np.asarray(ids), block_size, stride
 
@@ -45,28 +47,36 @@ class Strided(Dataset):
 def perplexity(
     model, # called as `model(idx, targets)`; has `config.block_size`
     ids, # the text, (N,), two tokens or more
-    stride:int=None, # tokens from one window to the next, 1 to block_size; None: block_size, no overlap
+    stride:int=None, # tokens from window to window, 1 to block_size; None: block_size, no overlap
     batch_size:int=8 # windows at a time; changes nothing but speed and memory
 )->float: # 1 for a text that was foreseen, V for one that was guessed blindly
-    "exp of the mean loss a token (Jurafsky and Martin 2025, section 3.3). Raises `ValueError` for a stride out of range or a text too short."
+    """exp of the mean loss a token (Jurafsky and Martin 2025, section 3.3).
+    Raises `ValueError` for a stride out of range or a text too short."""
     T = model.config.block_size
-    return math.exp(held_out_loss(model, Strided(ids, T, T if stride is None else stride), batch_size))
+    windows = Strided(ids, T, T if stride is None else stride)
+    return math.exp(held_out_loss(model, windows, batch_size))
 
 # %% ../nbs/13_gpt2.ipynb #e1cadf6b
 def from_mingpt(
     weights, # the state dict of minGPT's `GPT` (2022), or the .pt file that it was saved in
     n_head:int # attention heads: `n_head` in minGPT's configuration
 )->GPT: # with an output layer of its own; in evaluation mode, on the CPU
-    "minGPT's model as ours. Raises `ValueError`, by name, for what does not fit, `OSError` for a file that can't be read."
-    name = 'the state dict' if isinstance(weights, dict) else weights
-    try: weights = weights if isinstance(weights, dict) else torch.load(weights, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError): raise ValueError(f"{name} is not a file of weights alone, or is damaged") from None
+    """minGPT's model as ours. Raises `ValueError`, by name, for what does not fit,
+    `OSError` for a file that can't be read."""
+    name = 'the state dict'
+    if not isinstance(weights, dict):
+        name = weights
+        try: weights = torch.load(name, map_location='cpu', weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError):
+            raise ValueError(f"{name} is not a file of weights alone, or is damaged") from None
     for key in 'transformer.wte.weight', 'transformer.wpe.weight':
-        if not isinstance(weights, dict) or key not in weights: raise ValueError(f"{name} is not minGPT's (2022): it has no {key}")
+        if not isinstance(weights, dict) or key not in weights:
+            raise ValueError(f"{name} is not minGPT's (2022): it has no {key}")
     weights = {k: w for k, w in weights.items() if not k.endswith(MASKS)}
     (V, C), T = weights['transformer.wte.weight'].shape, len(weights['transformer.wpe.weight'])
     n_layer = len({k.split('.')[2] for k in weights if k.startswith('transformer.h.')})
-    with torch.device('meta'), Unfilled(): model = GPT(GPTConfig(V, T, n_layer, n_head, C, tie_word_embeddings=False))
+    config = GPTConfig(V, T, n_layer, n_head, C, tie_word_embeddings=False)
+    with torch.device('meta'), Unfilled(): model = GPT(config)
     return load_weights(model, weights, name)
 
 # %% ../nbs/13_gpt2.ipynb #39317945
@@ -76,23 +86,28 @@ def read_pieces(
     file, # UTF-8 text of any length
     size:int=2**20 # bytes to read at a time
 ): # yields pieces of the text, cut where a word ends
-    "Read a text without holding it whole; every line ends in a single new line. Raises `ValueError` for a file that can't be read or is not UTF-8, naming the byte."
+    """Read a text without holding it whole; every line ends in a single new line.
+    Raises `ValueError` for a file that can't be read or is not UTF-8, naming the byte."""
     utf8 = codecs.getincrementaldecoder('utf-8')()
     lines, text, at, raw = io.IncrementalNewlineDecoder(utf8, translate=True), '', 0, b' '
     try:
         with open(file, 'rb') as f:
             while raw:
-                begin = at - len(utf8.getstate()[0]) # the bytes of half a character are still waiting
+                begin = at - len(utf8.getstate()[0]) # the bytes of half a character still wait
                 raw = f.read(size)
                 new = lines.decode(raw, final=not raw)
-                text += new if at else new.removeprefix('\ufeff') # a mark that some editors put first
+                if at == 0: new = new.removeprefix('\ufeff') # a mark that some editors put first
+                text += new
                 at += len(raw)
                 last = LAST_BLANK.search(text) if raw else None
                 cut = last.start() if last else len(text)
                 if cut: yield text[:cut]
                 text = text[cut:]
-    except UnicodeDecodeError as e: raise ValueError(f"{file} is not UTF-8 text: byte {begin + e.start} is {e.object[e.start]:#04x}") from None
-    except OSError as e: raise ValueError(f"{file} is not a text file that can be read: {e.strerror}") from None
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{file} is not UTF-8 text: "
+                         f"byte {begin + e.start} is {e.object[e.start]:#04x}") from None
+    except OSError as e:
+        raise ValueError(f"{file} is not a text file that can be read: {e.strerror}") from None
 
 # %% ../nbs/13_gpt2.ipynb #d610c406
 def text_files(
@@ -101,11 +116,15 @@ def text_files(
     "Raises `ValueError` when there is nothing, or a folder has no such file."
     if not path: raise ValueError("there is no text to train on: give a file or a folder")
     path = Path(os.path.expanduser(path))
-    if path.exists() and not path.is_dir() and (not path.is_file() or not path.stat().st_size): raise ValueError(f"{path} is {'empty' if path.is_file() else 'not a file that can be read twice'}")
+    if path.exists() and not path.is_dir():
+        if not path.is_file(): raise ValueError(f"{path} is not a file that can be read twice")
+        if not path.stat().st_size: raise ValueError(f"{path} is empty")
     if not path.is_dir(): return [path]
-    files = sorted(f for f in path.rglob('*') if f.suffix.lower() in ('.txt', '.md') and f.is_file())
+    texts = (f for f in path.rglob('*') if f.suffix.lower() in ('.txt', '.md'))
+    files = sorted(f for f in texts if f.is_file())
     if not files: raise ValueError(f"the folder {path} has no .txt or .md files")
-    if not any(f.stat().st_size for f in files): raise ValueError(f"the files in {path} are all empty")
+    if not any(f.stat().st_size for f in files):
+        raise ValueError(f"the files in {path} are all empty")
     return files
 
 # %% ../nbs/13_gpt2.ipynb #af8bdf5a
@@ -115,9 +134,12 @@ def make_tokenizer(
     merges:int=512, # how many byte pairs to learn
     first:int=4_000_000 # characters to learn them from
 ): # a tokenizer
-    "Raises `ValueError` for a kind that does not exist, and `OSError` when GPT-2's vocabulary can't be had."
+    """Raises `ValueError` for a kind that does not exist,
+    and `OSError` when GPT-2's vocabulary can't be had."""
     pieces = (piece for file in files for piece in read_pieces(file))
-    if kind == 'char': return CharTokenizer.from_text(set().union('\n' * (len(files) > 1), *map(set, pieces)))
+    if kind == 'char':
+        between = '\n' if len(files) > 1 else '' # from one file to the next
+        return CharTokenizer.from_text(set(between).union(*map(set, pieces)))
     if kind == 'bytes': return ByteTokenizer()
     if kind == 'gpt2': return BPETokenizer.gpt2()
     if kind != 'bpe': raise ValueError(f"tokenizer={kind!r} is not one of char, bytes, bpe, gpt2")
@@ -131,11 +153,14 @@ def encode_files(
     tok, # a tokenizer
     store # a file open for writing and reading, as from `tempfile.TemporaryFile`; it must stay open
 )->np.ndarray: # the ids, (N,), on the disk: uint16 or uint32
-    "Encode a text piece by piece. Raises `ValueError` when it is empty, is no UTF-8 or has characters that `tok` does not know."
+    """Encode a text piece by piece. Raises `ValueError` when it is empty, is no UTF-8
+    or has characters that `tok` does not know."""
     from tqdm.auto import tqdm
     dtype = np.uint16 if tok.vocab_size <= 2**16 else np.uint32
     end = getattr(tok, 'special_ids', {}).get('<|endoftext|>')
-    with tqdm(desc='reading', unit=' characters', unit_scale=True, delay=2, disable=int(os.environ.get('RANK', 0)) > 0) as bar: # shown after two seconds
+    silent = int(os.environ.get('RANK', 0)) > 0
+    with tqdm(desc='reading', unit=' characters', unit_scale=True,
+              delay=2, disable=silent) as bar: # shown after two seconds
         for n, file in enumerate(files):
             if n: store.write(np.array(tok.encode('\n') if end is None else [end], dtype))
             for piece in read_pieces(file):

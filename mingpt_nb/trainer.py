@@ -70,8 +70,7 @@ class Trainer:
         if not len(train_dataset): raise ValueError("train_dataset is empty")
         self.config = c = config or TrainerConfig()
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        self.device = accelerator or torch.device('cpu')
+        self.device = torch.accelerator.current_accelerator(True) or torch.device('cpu')
         self.model = self.forward = model.to(self.device)
         how = c.optimizer, c.learning_rate, c.betas, c.weight_decay
         self.optimizers = make_optimizers(model, *how)
@@ -94,8 +93,7 @@ class Trainer:
             self.call('before_fit')
             if self.last_eval < self.step and self.eval_due(): self.measure() # interrupted there
             while self.step < self.total_steps and not self.should_stop:
-                epoch, skip = divmod(self.step, self.steps_per_epoch)
-                for x, y in self.batches(epoch, skip): # (B, T) each
+                for x, y in self.batches(*divmod(self.step, self.steps_per_epoch)): # (B, T) each
                     self.history.append(self.train_step(x, y))
                     self.call('after_step')
                     if self.eval_due(): self.measure()

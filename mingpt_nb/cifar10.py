@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from .files import data_folders, get_data
+from .files import data_folders, get_data, replace_file
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig
 from .trainer import BestWeights, Trainer, TrainerConfig
@@ -211,7 +211,8 @@ def save_palette(
     "Write the colours as hexadecimal numbers."
     colours = [bytes(c).hex() for c in palette.colours.to(torch.uint8).tolist()]
     text = json.dumps({'colours': colours})
-    (Path(folder)/'mingpt_palette.json').write_text(text, encoding='utf-8')
+    path = Path(folder)/'mingpt_palette.json'
+    replace_file(path, lambda new: new.write_text(text, encoding='utf-8')) # all or nothing
 
 # %% ../nbs/11_cifar10.ipynb #f2096c5e
 def load_palette(

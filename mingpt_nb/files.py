@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'SUPPORTED_CONFIG', 'PLAY_FIXES', 'file_digest', 'sync_to_disk', 'replace_file', 'data_folders',
-           'reachable', 'get_data', 'hub_folder', 'model_files', 'read_text', 'speeches', 'plays_text']
+           'reachable', 'get_data', 'hub_folder', 'read_fingerprint', 'check_fingerprints', 'model_files', 'read_text',
+           'speeches', 'plays_text']
 
 # %% ../nbs/90_files.ipynb #53d7ea7d
 import hashlib, importlib.util, json, os, re, tempfile, threading
@@ -195,6 +196,32 @@ def hub_folder(
         raise ValueError(f"{name} on {hub} is not a GPT-2: its model_type is {kind!r}")
     return _from_hub(name, 'model.safetensors', missing).parent
 
+# %% ../nbs/90_files.ipynb #9b2f0002
+def read_fingerprint(
+    file # JSON, or safetensors
+)->str: # '' where it has none
+    "Which model a file belongs to."
+    from safetensors import SafetensorError, safe_open
+    try:
+        if Path(file).suffix == '.json': about = json.loads(Path(file).read_text(encoding='utf-8'))
+        else:
+            with safe_open(file, 'pt') as f: about = f.metadata()
+        return about.get('fingerprint', '')
+    except (OSError, ValueError, AttributeError, SafetensorError): return '' # told when it is read
+
+# %% ../nbs/90_files.ipynb #9b2f0003
+def check_fingerprints(
+    folder # of a model
+):
+    "Raises `ValueError` for a folder with files of different models."
+    folder, found = Path(folder), {}
+    for file in sorted([*folder.glob('*.json'), *folder.glob('*.safetensors')]):
+        if mark := read_fingerprint(file): found.setdefault(mark, []).append(file.name)
+    if len(found) > 1:
+        kinds = ' and '.join(', '.join(names) for names in found.values())
+        raise ValueError(f"{folder} holds files of different models: {kinds}; it was left in the "
+                         f"middle of being replaced: train again, or resume the run")
+
 # %% ../nbs/90_files.ipynb #1fdf7d08
 def model_files(
     name # a folder, or the id of a GPT-2 on the Hugging Face Hub, such as 'gpt2'
@@ -214,6 +241,7 @@ def model_files(
     for k, v in SUPPORTED_CONFIG.items():
         if config.get(k, v) != v:
             raise ValueError(f"{path} has {k}={config[k]!r}; this model is a GPT-2 with {k}={v!r}")
+    check_fingerprints(folder)
     return config, folder/'model.safetensors'
 
 # %% ../nbs/90_files.ipynb #ef3faad6

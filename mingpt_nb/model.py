@@ -286,7 +286,8 @@ MASKS = '.attn.bias', '.attn.masked_bias' # old files hold the causal mask, too
 # %% ../nbs/06_model.ipynb #fa273c5d
 @patch
 def save_pretrained(self:GPT,
-    folder # made if it is not there
+    folder, # made if it is not there
+    fingerprint:str='' # written into both files; files with different ones are refused together
 ):
     "Write `config.json` and `model.safetensors` in Hugging Face's layout for GPT-2."
     from safetensors.torch import save_file
@@ -296,8 +297,10 @@ def save_pretrained(self:GPT,
     weights = {k: w.T if k.endswith(TRANSPOSED) else w for k, w in self.state_dict().items()}
     if self.config.tie_word_embeddings: del weights['lm_head.weight'] # it is wte
     weights = {k: w.contiguous() for k, w in weights.items()}
-    def write(path): path.write_text(json.dumps(config, indent=2), encoding='utf-8')
-    replace_file(folder/'model.safetensors', lambda p: save_file(weights, p, {'format': 'pt'}))
+    mark = {'fingerprint': fingerprint} if fingerprint else {}
+    def write(path): path.write_text(json.dumps(config | mark, indent=2), encoding='utf-8')
+    about = {'format': 'pt'} | mark
+    replace_file(folder/'model.safetensors', lambda p: save_file(weights, p, about))
     replace_file(folder/'config.json', write) # each all or nothing
 
 # %% ../nbs/06_model.ipynb #e1e5651b

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 from fastcore.basics import patch
-from .files import get_data
+from .files import get_data, replace_file
 
 # %% ../nbs/01_tokenizer.ipynb #abcfd653
 class Tokenizer:
@@ -104,7 +104,8 @@ def save(self:Tokenizer,
 ):
     "Write everything that `load` needs."
     state = {'type': type(self).__name__, **self.state()}
-    Path(path).write_bytes(json.dumps(state, ensure_ascii=False).encode())
+    text = json.dumps(state, ensure_ascii=False)
+    replace_file(path, lambda new: new.write_bytes(text.encode())) # all or nothing
 
 # %% ../nbs/01_tokenizer.ipynb #aa8b0ee6
 @patch(cls_method=True)
@@ -117,6 +118,7 @@ def load(cls:Tokenizer,
     except (OSError, ValueError) as e:
         raise ValueError(f"{path} is not a tokenizer file: {e}") from None
     kind = state.pop('type', None) if isinstance(state, dict) else None
+    if kind: state.pop('fingerprint', None) # says which model it belongs to
     if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(f"{path} holds a tokenizer of type {kind!r}; known: {', '.join(kinds)}")
     try: return kinds[kind](**state)

@@ -89,8 +89,7 @@ def check_idx(idx:torch.Tensor, # should be (B, T) whole numbers
 # %% ../nbs/06_model.ipynb #043b4c09
 class GPT(nn.Module):
     "A GPT-2 (Radford et al. 2019, section 2.3), with Hugging Face's names for its weights."
-    def __init__(self,
-        config:GPTConfig # its sizes
+    def __init__(self, config:GPTConfig # its sizes
     ):
         super().__init__()
         self.config = config
@@ -299,8 +298,7 @@ def save_pretrained(self:GPT,
     weights = {k: w.contiguous() for k, w in weights.items()}
     mark = {'fingerprint': fingerprint} if fingerprint else {}
     def write(path): path.write_text(json.dumps(config | mark, indent=2), encoding='utf-8')
-    about = {'format': 'pt'} | mark
-    replace_file(folder/'model.safetensors', lambda p: save_file(weights, p, about))
+    replace_file(folder/'model.safetensors', lambda p: save_file(weights, p, {'format': 'pt'} | mark))
     replace_file(folder/'config.json', write) # each all or nothing
 
 # %% ../nbs/06_model.ipynb #e1e5651b

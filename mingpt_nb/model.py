@@ -296,9 +296,9 @@ def save_pretrained(self:GPT,
     weights = {k: w.T if k.endswith(TRANSPOSED) else w for k, w in self.state_dict().items()}
     if self.config.tie_word_embeddings: del weights['lm_head.weight'] # it is wte
     weights = {k: w.contiguous() for k, w in weights.items()}
-    mark = {'fingerprint': fingerprint} if fingerprint else {}
-    def write(path): path.write_text(json.dumps(config | mark, indent=2), encoding='utf-8')
-    replace_file(folder/'model.safetensors', lambda p: save_file(weights, p, {'format': 'pt'} | mark))
+    fp = {'fingerprint': fingerprint} if fingerprint else {}
+    def write(path): path.write_text(json.dumps(config | fp, indent=2), encoding='utf-8')
+    replace_file(folder/'model.safetensors', lambda p: save_file(weights, p, {'format': 'pt'} | fp))
     replace_file(folder/'config.json', write) # each all or nothing
 
 # %% ../nbs/06_model.ipynb #e1e5651b

@@ -37,7 +37,8 @@ def activation_bytes(
 )->int:
     "What a forward pass keeps for the backward pass, and two tensors of the size of the logits."
     def store(t): return local(t).untyped_storage()
-    own, kept = {store(p).data_ptr() for p in trainer.model.parameters()}, {}
+    own = {store(p).data_ptr() for p in trainer.model.parameters()}
+    kept = {}
     def note(t):
         if store(t).data_ptr() not in own: kept[store(t).data_ptr()] = store(t).nbytes()
         return t
@@ -52,9 +53,10 @@ def estimate(
     steps:int=3 # to take for the clock, at least 1
 )->dict: # memory in bytes and for one process, time in seconds and without evaluations
     "What the run will take. Raises what `train_step` raises."
-    trial, times = trial_copy(trainer), []
+    trial = trial_copy(trainer)
     trial.check()
     x, y = next(iter(trial.batches(0)))
+    times = []
     for _ in range(steps + 1): # the first one warms up
         start = time.perf_counter()
         trial.train_step(x, y)
@@ -82,7 +84,8 @@ def trial_copy(trainer:Trainer)->Trainer:
     how = dict(shard=trainer.sharded) if hasattr(trainer, 'sharded') else {}
     whole = not how.get('shard')
     model = copy.deepcopy(trainer.model) if whole else GPT(trainer.model.config)
-    data, config = (trainer.train_dataset, trainer.test_dataset), replace(trainer.config, progress=False)
+    data = trainer.train_dataset, trainer.test_dataset
+    config = replace(trainer.config, progress=False)
     return type(trainer)(model, *data, config, **how)
 
 # %% ../nbs/21_scale.ipynb #d76f007b
@@ -150,7 +153,8 @@ class DistributedTrainer(Trainer):
         if shard and config.mixed_precision == 'fp16':
             raise ValueError("shard=True goes with bf16, not with fp16")
         if shard: model = shard_model(model.to(self.accelerator.device))
-        self.sharded, self.stop_asked, self.stops = shard, False, 0
+        self.sharded = shard
+        self.stop_asked, self.stops = False, 0
         super().__init__(model, train_dataset, test_dataset, config, callbacks)
         if self.rank: self.callbacks = [c for c in self.callbacks if not isinstance(c, ProgressBar)]
         self.device = self.accelerator.device
@@ -190,7 +194,8 @@ def loader(self:DistributedTrainer, data:Dataset, order:list, seed:int=0): # yie
 def backward(self:DistributedTrainer, x:torch.Tensor, y:torch.Tensor)->tuple: # as in `Trainer`
     "Each process takes the sum over its own targets; what all have is known afterwards."
     torch.manual_seed(torch.initial_seed() + 500_009 * self.rank) # each draws its own dropout
-    pieces, loss, n = self.config.gradient_accumulation_steps, 0., y.numel()
+    pieces, n = self.config.gradient_accumulation_steps, y.numel()
+    loss = 0.
     pairs = list(zip(x.chunk(pieces), y.chunk(pieces)))
     for i, (xb, yb) in enumerate(pairs):
         m = (yb != -100).sum().item()
@@ -234,14 +239,17 @@ def call(self:DistributedTrainer, moment:str):
 def evaluate(self:DistributedTrainer)->float: # nats a target
     """The mean loss over all targets of `test_dataset`, each process its share.
     Raises `ValueError` when there is none."""
-    data, summed, n = self.test_dataset, 0., 0
+    data = self.test_dataset
     if data is None: raise ValueError("there is no test_dataset to evaluate on")
+    summed, n = 0., 0
     self.model.eval()
     with torch.no_grad(), self.autocast:
         for x, y in self.loader(data, range(len(data))):
             m = (y != -100).sum().item()
-            x, targets = x.to(self.device), (y if m else x).to(self.device)
-            summed, n = summed + self.forward(x, targets)[1].item() * m, n + m
+            targets = y if m else x
+            loss = self.forward(x.to(self.device), targets.to(self.device))[1]
+            summed += loss.item() * m
+            n += m
     self.model.train()
     mine = torch.tensor([summed, n], dtype=torch.float64, device=self.device)
     summed, n = self.all_reduce(mine).tolist()
@@ -279,8 +287,9 @@ def state_dict(self:DistributedTrainer)->dict: # whole tensors
 @patch
 def load_state_dict(self:DistributedTrainer, state:dict): # whole tensors
     "As in `Trainer`."
-    own, optimizers = self.model.state_dict(), []
+    own = self.model.state_dict()
     model = {k: distribute(w, own[k]) for k, w in state['model'].items()}
+    optimizers = []
     for o, saved in zip(self.optimizers, state['optimizers']):
         params = [p for group in o.param_groups for p in group['params']]
         kept = {i: {k: distribute(v, params[i]) for k, v in kept.items()}

@@ -268,7 +268,7 @@ def clear(self:Checkpoint, trainer:Trainer):
     if self.resumed and (self.folder/here).is_dir(): self.make_latest(here)
     if not self.resumed: (self.folder/'latest').unlink(missing_ok=True)
     for old in self.folder.glob('*.part'): shutil.rmtree(old) if old.is_dir() else old.unlink()
-    for old in self.folder.glob('.new-*'): old.unlink()
+    for old in *self.folder.glob('.new-*'), *self.run.glob('.new-*'): old.unlink()
     for old in self.list_checkpoints():
         if not self.resumed or int(old.name[5:]) > trainer.step: shutil.rmtree(old)
     pending = trainer.last_eval < trainer.step and trainer.eval_due()

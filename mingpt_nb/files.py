@@ -215,7 +215,7 @@ def check_fingerprints(
 ):
     "Raises `ValueError` for a folder with files of different models."
     folder, found = Path(folder), {}
-    for file in sorted([*folder.glob('*.json'), *folder.glob('*.safetensors')]):
+    for file in sorted([*folder.glob('[!.]*.json'), *folder.glob('[!.]*.safetensors')]):
         if mark := read_fingerprint(file): found.setdefault(mark, []).append(file.name)
     if len(found) > 1:
         kinds = ' and '.join(', '.join(names) for names in found.values())

@@ -45,7 +45,7 @@ class TrainerConfig:
     def __post_init__(self):
         def need(name, ok, what):
             if not ok: raise ValueError(f"{name}={getattr(self, name)!r} must be {what}")
-        whole = 'max_epochs max_steps batch_size gradient_accumulation_steps eval_interval'
+        whole = 'max_steps max_epochs batch_size gradient_accumulation_steps eval_interval'
         for name in whole.split():
             n = getattr(self, name)
             unset = n is None and name in ('max_steps', 'eval_interval')

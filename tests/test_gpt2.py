@@ -68,8 +68,8 @@ def test_a_text_of_500_MB(quiet_env, tmp_path, request):
     with open(tmp_path/'long.txt', 'wb') as f:
         for _ in range(500): f.write(line * (1_000_000 // len(line) + 1))
     assert (tmp_path/'long.txt').stat().st_size > 500_000_000
-    call = f"train({str(tmp_path/'long.txt')!r}, 'bytes', out={str(tmp_path/'out')!r}, max_steps=30, eval_interval=30, max_new_tokens=20)"
-    grown = measured(quiet_env, 'from mingpt_nb.run import train', f'print(growth(lambda: {call}))')
+    call = f"train(Train(text={str(tmp_path/'long.txt')!r}, tokenizer='bytes', out={str(tmp_path/'out')!r}, max_steps=30, eval_interval=30, max_new_tokens=20))"
+    grown = measured(quiet_env, 'from mingpt_nb.run import train', 'from mingpt_nb.settings import Train', f'print(growth(lambda: {call}))')
     print(f'{grown:.0f} MB')
     assert grown < 300
     assert {p.name for p in (tmp_path/'out').iterdir()} == {'checkpoints', 'history.jsonl', 'config.json', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors'}

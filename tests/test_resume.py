@@ -235,6 +235,32 @@ def test_stopped_by_ctrl_c_then_by_sigterm(capsys, mingpt, alone, stopped, whole
     for name in 'history.jsonl', 'model.safetensors': assert (stopped.folder/name).read_bytes() == (whole.folder/name).read_bytes()
     assert end_state(stopped.folder)[0] == end_state(whole.folder)[0]
 
+def killed_before(name, *words):
+    "The command, which kills itself in the middle of replacing a file of the model."
+    torch.set_num_threads(1)
+    real = os.replace
+    def call(old, new):
+        if Path(new).name == name and Path(new).parent.name == 'model': os.kill(os.getpid(), signal.SIGKILL)
+        real(old, new)
+    os.replace = call
+    command(*words)
+
+@pytest.mark.parametrize('name', ['mingpt_tokenizer.json', 'model.safetensors', 'config.json'])
+def test_a_model_that_was_half_replaced(capsys, speech, tmp_path, name):
+    "A run with other letters into the folder of a finished one, killed between two files: each file is whole, and a mixture writes no nonsense but is refused by name."
+    folder, other = tmp_path/'model', tmp_path/'other.txt'
+    other.write_text('0123456789 98765 43210\n' * 200, encoding='utf-8')
+    brief = ['--out', folder, '--max-steps', 5, *SMALL, '--eval-interval', 5]
+    assert command('shakespeare', '--text', speech, *brief) == 0
+    process = multiprocessing.get_context('forkserver').Process(target=killed_before, args=(name, 'shakespeare', '--text', other, *brief))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    for file in 'config.json', 'mingpt_tokenizer.json': json.loads((folder/file).read_text(encoding='utf-8'))
+    load_file(folder/'model.safetensors')
+    if name != 'mingpt_tokenizer.json': refused(capsys, ['sample', '--model', folder], 'files of different models', 'mingpt_tokenizer.json', 'model.safetensors')
+    else: assert command('sample', '--model', folder, '--prompt', 'KING') == 0 # nothing was replaced yet
+
 def refused(capsys, call, *words):
     "The command ends with one line that has the words."
     capsys.readouterr()

@@ -17,8 +17,8 @@ from .settings import CHANGEABLE, COMMANDS, NOT_STORED
 # %% ../nbs/99_cli.ipynb #323c0c65
 def one_line(box:str)->str:
     "What a box of tyro's says: its first part, and what was perhaps meant."
-    lines = [line.strip('│ ') for line in box.splitlines()[1:]] or ['']
-    what, *more = re.split('[─╰]{4,}', ' '.join(lines))
+    words = ' '.join(re.sub('[│╭╮╰╯]', ' ', box).split())
+    _, what, *more = [*re.split('[─-]{4,}', words), ''] # behind the title; parts between rules
     meant = [word for part in more if 'you meant' in part for word in re.findall('--[a-z-]+', part)]
     return what.strip() + (f"; perhaps you meant {', '.join(meant)}" if meant else '')
 

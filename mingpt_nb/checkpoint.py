@@ -143,7 +143,7 @@ def describe(self:Checkpoint, trainer:Trainer)->dict: # as JSON gives it back
 STATE = ['exp_avg', 'exp_avg_sq', 'step', 'momentum_buffer'] # AdamW's three, and Muon's
 
 def weight_names(trainer:Trainer)->dict: # each name of a weight or buffer to its first name
-    "They differ where a weight is used twice."
+    "The first name of each weight and buffer, by each of its names."
     model, both = trainer.model, dict(remove_duplicate=False)
     first = {p: k for k, p in (*model.named_parameters(), *model.named_buffers())}
     every = *model.named_parameters(**both), *model.named_buffers(**both)
@@ -151,7 +151,7 @@ def weight_names(trainer:Trainer)->dict: # each name of a weight or buffer to it
 
 # %% ../nbs/20_checkpoint.ipynb #8b2e0003
 def optimizer_names(trainer:Trainer)->list: # for each optimizer the names of its weights
-    "In the order in which the optimizer numbers them."
+    "The names of each optimizer's weights, in the order in which it numbers them."
     names = {p: k for k, p in trainer.model.named_parameters()}
     def order(o): return [names[p] for group in o.param_groups for p in group['params']]
     return [order(o) for o in trainer.optimizers]
@@ -252,7 +252,8 @@ def unlock_folder(self:Checkpoint, trainer:Trainer):
 # %% ../nbs/20_checkpoint.ipynb #8604f88e
 @patch
 def clear(self:Checkpoint, trainer:Trainer):
-    "Remove what a crash, a finished run, or a run that went further has left in the folder."
+    """Remove what a crash, a finished run, or a run that went further has left, and bring
+    `history.jsonl` to this step. Raises `ValueError` for a run that was stopped half-way."""
     if not self.resumed and (left := self.list_checkpoints()):
         newest = self.folder/Path(self.latest() or left[-1].name).name
         try:
@@ -322,12 +323,14 @@ def read_about(at:Path # a checkpoint
     "Raises `ValueError` when a word of it has not the type or the range that it must have."
     file = at/'trainer.json'
     def whole(n, most=2**63): return type(n) is int and 0 <= n < most
+    altered = ValueError(f"{file} is not the file that was saved: cut off or altered")
+    try: about = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError: raise altered from None
+    if isinstance(about, dict) and 'files' in about and about.get('format') != FORMAT:
+        raise ValueError(f"{file} is of format {about.get('format', 1)}, and this version "
+                         f"goes on with format {FORMAT}: end the run with the version "
+                         f"of mingpt_nb that began it, or begin anew")
     try:
-        about = json.loads(file.read_text(encoding='utf-8'))
-        if 'files' in about and about.get('format') != FORMAT:
-            raise ValueError(f"{file} is of format {about.get('format', 1)}, and this version "
-                             f"goes on with format {FORMAT}: end the run with the version "
-                             f"of mingpt_nb that began it, or begin anew")
         step, best = about['best']['file'].split('/')
         ok = {
             'step': whole(about['step']) and f"step-{about['step']}" == at.name,
@@ -340,9 +343,7 @@ def read_about(at:Path # a checkpoint
                     and isinstance(about['best']['sha256'], str),
             'files': all(isinstance(s, str) for item in about['files'].items() for s in item),
             **{k: isinstance(about[k], dict) for k in ('config', 'settings', 'scaler')}}
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        if 'of format' in str(e): raise
-        raise ValueError(f"{file} is not the file that was saved: cut off or altered") from None
+    except (ValueError, KeyError, TypeError, AttributeError): raise altered from None
     for k, right in ok.items():
         if not right:
             raise ValueError(f"{file} is not the file that was saved: "
@@ -421,18 +422,17 @@ def check_tensors(trainer:Trainer, tensors:dict, # name to tensor
 ):
     "Raises `ValueError` for a tensor that is not the trainer's, and for one that is missing."
     own, names = trainer.model.state_dict(), weight_names(trainer).values()
-    def refuse(name):
-        raise ValueError(f"{file}: {name} is not in the model and in what was saved of it")
     for name, value in tensors.items():
         kind, _, weight = name.partition('.')
-        if kind not in ('model', *STATE) or weight not in names: refuse(name)
+        if kind not in ('model', *STATE) or weight not in names:
+            raise ValueError(f"{file}: {name} is not in the model")
         shape, dtype = own[weight].shape, own[weight].dtype
         if kind == 'step': shape, dtype = torch.Size(), value.dtype
         if (value.shape, value.dtype) != (shape, dtype):
             raise ValueError(f"{file}: {name} has shape {tuple(value.shape)} and type "
                              f"{value.dtype}, but must have {tuple(shape)} and {dtype}")
     for name in names:
-        if f'model.{name}' not in tensors: refuse(f'model.{name}')
+        if f'model.{name}' not in tensors: raise ValueError(f"{file} lacks model.{name}")
         kinds = [k for k in STATE if f'{k}.{name}' in tensors]
         if kinds not in ([], STATE[:3], STATE[3:]):
             raise ValueError(f"{file} has only {' and '.join(kinds)} of {name}")

@@ -18,7 +18,8 @@ from types import SimpleNamespace
 import torch
 from fastcore.basics import patch
 from .files import replace_file
-from .settings import Adder, Cifar10, Gpt2, Sample, Shakespeare, Train, Training
+from .settings import (NOT_STORED, Adder, Cifar10, Gpt2, Sample, Shakespeare, Train,
+                                Training)
 from .data import RandomChunks, Windows, shakespeare_text, split
 from .tokenizer import BPETokenizer, CharTokenizer, Tokenizer
 from .model import GPT, GPTConfig
@@ -35,7 +36,7 @@ from .gpt2 import encode_files, make_tokenizer, text_files
 # %% ../nbs/98_run.ipynb #89471055
 def check_folder(
     folder # made if it is not there
-)->Path:
+)->Path: # of the run, where it was one of its checkpoints
     "Raises `OSError` when nothing can be written into `folder`."
     folder = Path(os.path.expanduser(folder))
     if (folder/'trainer.json').is_file(): folder = folder.parent.parent # a checkpoint of a run
@@ -90,7 +91,7 @@ def save_curve(
 
 # %% ../nbs/98_run.ipynb #dcf4696a
 def absolute_paths(settings:Training)->Training: # the same, with paths that hold from any folder
-    "For `resume`, which may be called from anywhere."
+    "Make the paths of `text` and `init` absolute: `resume` may be called from anywhere."
     given = {k: getattr(settings, k, None) for k in ('text', 'init')}
     paths = {k: os.path.abspath(os.path.expanduser(v)) for k, v in given.items() if v}
     return replace(settings, **{k: path for k, path in paths.items() if os.path.exists(path)})
@@ -105,7 +106,8 @@ def trainer_config(s:Training)->TrainerConfig:
 
 # %% ../nbs/98_run.ipynb #98b30005
 def run_folder(settings:Training)->Path: # None where nothing is to be written
-    "Raises `ValueError` for a setting out of range, and what `check_folder` raises."
+    """The folder of a run, once its settings are found to be good.
+    Raises `ValueError` for one out of range, and what `check_folder` raises."""
     trainer_config(settings)
     return None if settings.dry_run else check_folder(settings.resume or settings.out)
 
@@ -115,7 +117,8 @@ class Run:
     def __init__(self,
         settings:Training, # of the command, which a checkpoint keeps
         folder, # of the run; None: nothing is written
-        model:GPT, data:tuple, # as in `Trainer`; to train and to test on
+        model:GPT, # not yet trained
+        data:tuple, # two data sets, to train on and held out
         files:dict={} # what says what the ids mean, as in `save_model`
     ):
         self.settings, self.folder, self.files = settings, folder, files
@@ -127,7 +130,8 @@ class Run:
         else: self.trainer = Trainer(model, *data, *how)
         keep = DistributedCheckpoint if several else Checkpoint
         self.writes = not getattr(self.trainer, 'rank', 0)
-        kept = {'command': self.command} | asdict(settings)
+        kept = {k: v for k, v in asdict(settings).items() if k not in NOT_STORED}
+        kept['command'] = self.command
         if folder: self.checkpoint = keep(folder, self.best, settings=kept, extra_files=files)
 
 # %% ../nbs/98_run.ipynb #1ca6c852
@@ -146,7 +150,8 @@ def fit(self:Run,
     if resume: self.checkpoint.resume(t, resume)
     if before and not resume:
         print(f"held-out loss before: {t.evaluate():.4f} nats a token", flush=True)
-    t.callbacks[2:2] = [*callbacks, Report(), self.checkpoint] # a model first, then its checkpoint
+    # behind the signal and the best weights; a model first, then its checkpoint
+    t.callbacks[2:2] = [*callbacks, Report(), self.checkpoint]
     t.train()
     if t.should_stop: # by Ctrl-C
         print(f"stopped at step {t.step} of {t.total_steps}; "
@@ -172,7 +177,8 @@ def announce(what:str, model:GPT):
     print(f"{what}\nmodel: {model.num_params():,} parameters", flush=True)
 
 # %% ../nbs/98_run.ipynb #9a1e0005
-def farewell(folder, pictures:str=''):
+def farewell(folder, pictures:str='' # more files, in words, such as 'samples.png and '
+):
     "Say where everything is."
     print(f"The model is in {folder}, with {pictures}its curve in loss.png. "
           f"For more of it: mingpt sample --model {shlex.quote(str(folder))}")
@@ -357,7 +363,7 @@ def prepare(
     n_colours:int=512, # colours in the palette, 1..4096
     n_test:int=500, # test pictures, 1..10000
     seed:int=42 # of the palette
-)->tuple: # the palette, ids and labels to train on, ids to test on
+)->tuple: # palette; ids (N, side²) and labels (N,) to train on; ids (n_test, side²) to test on
     "CIFAR-10, small and in few colours. Raises what `load_cifar10` raises."
     (pictures, labels), (tests, _) = load_cifar10(), load_cifar10('test')
     pictures, tests = shrink(pictures, side), shrink(tests[:n_test], side)

@@ -37,7 +37,7 @@ class TrainerConfig:
     warmup_tokens:int=None # tokens to the full rate, 0 or more; None: a twentieth of final_tokens
     final_tokens:int=None # tokens until the rate is zero, 1 or more; None: all of the run
     eval_interval:int=None # steps between held-out losses, 1 or more; None: those of an epoch
-    mixed_precision:str=None # 'bf16' or 'fp16', fast only where the device has units for it
+    mixed_precision:str=None # None: float32; 'bf16', 'fp16': fast if the device has units for it
     num_workers:int=0 # extra processes that fetch data, 0 or more
     seed:int=42 # decides the order of the data and all dropout; 0 up to 2**32 - 1
     progress:bool=True # True: show a progress bar
@@ -52,7 +52,10 @@ class TrainerConfig:
             need(name, unset or isinstance(n, Integral) and n >= 1, 'a whole number of at least 1')
         for name in 'learning_rate', 'grad_norm_clip':
             need(name, 0 < getattr(self, name) <= 1e9, 'above 0 and at most 1e9')
-        need('weight_decay', 0 <= self.weight_decay <= 1e9, '0 to 1e9')
+        for name in 'weight_decay', 'warmup_tokens', 'num_workers':
+            need(name, 0 <= (getattr(self, name) or 0) <= 1e18, 'at least 0')
+        need('final_tokens', self.final_tokens is None or self.final_tokens >= 1, 'at least 1')
+        need('betas', all(0 <= b < 1 for b in self.betas), 'two numbers, from 0 up to below 1')
         need('seed', 0 <= self.seed < 2**32, 'at least 0 and below 2**32')
         need('optimizer', self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         need('mixed_precision', self.mixed_precision in PRECISIONS, f'one of {[*PRECISIONS]}')
@@ -71,7 +74,7 @@ class Trainer:
         self.config = c = config or TrainerConfig()
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.device = torch.accelerator.current_accelerator(True) or torch.device('cpu')
-        self.model = self.forward = model.to(self.device)
+        self.model = self.forward = model.to(self.device) # `forward` may be wrapped
         how = c.optimizer, c.learning_rate, c.betas, c.weight_decay
         self.optimizers = make_optimizers(model, *how)
         kind, precision = self.device.type, PRECISIONS[c.mixed_precision]
@@ -93,7 +96,7 @@ class Trainer:
             self.call('before_fit')
             if self.last_eval < self.step and self.eval_due(): self.measure() # interrupted there
             while self.step < self.total_steps and not self.should_stop:
-                for x, y in self.batches(*divmod(self.step, self.steps_per_epoch)): # (B, T) each
+                for x, y in self.batches(*divmod(self.step, self.steps_per_epoch)): # epoch, skip
                     self.history.append(self.train_step(x, y))
                     self.call('after_step')
                     if self.eval_due(): self.measure()
@@ -139,9 +142,10 @@ class Report:
 
 # %% ../nbs/08_trainer.ipynb #34d9cd56
 @patch
-def train_step(self:Trainer, x:torch.Tensor, y:torch.Tensor)->dict: # what the history keeps
+def train_step(self:Trainer, x:torch.Tensor, y:torch.Tensor)->dict: # for the history
     """Zero the gradients, backward, clip, step, decay; for ids `x` and targets `y`, (B, T) each.
-    Raises `FloatingPointError` when loss or gradient is not finite: such a step changes nothing."""
+    Raises `FloatingPointError` when the loss or, but for fp16, the gradient is not finite.
+    Such a step changes no weight."""
     self.model.train()
     torch.manual_seed(self.config.seed * 1_000_003 + self.step + 1) # for dropout
     for o in self.optimizers: o.zero_grad()
@@ -196,8 +200,8 @@ def update(self:Trainer, lr:float, skip:torch.Tensor):
 @patch
 def current_lr(self:Trainer, tokens:int)->float: # above or at 0
     "The learning rate of the step that ends at so many tokens."
-    c = self.config # below, one step more, so that the last one moves, too
-    planned = c.final_tokens or (self.total_steps + 1) * tokens / (self.step + 1)
+    c, step_tokens = self.config, tokens / (self.step + 1) # so far, on average
+    planned = c.final_tokens or (self.total_steps + 1) * step_tokens # so that the last one moves
     warmup = planned / 20 if c.warmup_tokens is None else c.warmup_tokens
     return c.learning_rate * lr_multiplier(tokens, warmup, planned if c.lr_decay else math.inf)
 
@@ -260,12 +264,11 @@ def check(self:Trainer):
 class BestWeights:
     "Keeps a copy of the weights with the lowest held-out loss; without a test set, of the newest."
     def __init__(self,
-        patience:int=5 # so many evaluations above the best, and there is a warning
+        patience:int=5 # warn after so many evaluations in a row above the best; 1 or more
     ): self.patience, self.step, self.loss, self.weights = patience, 0, math.inf, None
 
     def keep(self, trainer):
-        self.weights = {k: w.cpu() for k, w in trainer.state_dict()['model'].items()}
-        self.weights = copy.deepcopy(self.weights)
+        self.weights = copy.deepcopy({k: w.cpu() for k, w in trainer.model.state_dict().items()})
 
     def after_eval(self, trainer):
         h = trainer.history[-1]

@@ -288,7 +288,7 @@ def state_dict(self:DistributedTrainer)->dict: # whole tensors
 # %% ../nbs/21_scale.ipynb #8b1e0003
 @patch
 def load_state_dict(self:DistributedTrainer, state:dict): # whole tensors
-    "As in `Trainer`."
+    "As in `Trainer`. All processes must call this at once."
     own = self.model.state_dict()
     model = {k: distribute(w, own[k]) for k, w in state['model'].items()}
     optimizers = []

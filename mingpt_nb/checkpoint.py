@@ -61,7 +61,7 @@ class Checkpoint:
     ):
         if max_checkpoints < 1:
             raise ValueError(f"max_checkpoints={max_checkpoints} must be at least 1")
-        self.run = Path(folder).expanduser().absolute()
+        self.run = Path(os.path.expanduser(folder)).absolute()
         self.folder, self.best, self.max_checkpoints = self.run/'checkpoints', best, max_checkpoints
         self.settings, self.extra_files = settings or {}, extra_files or {}
         self.resumed, self.best_file, self.logged, self.data = False, {}, 0, None
@@ -283,7 +283,7 @@ def read_checkpoint(
 )->tuple: # where it is, and what is in its `trainer.json`
     """Find a checkpoint and verify its files. Raises `FileNotFoundError` when there is none,
     and `ValueError` that names a file which is not what was saved."""
-    at, want = Path(folder).expanduser().absolute(), None
+    at, want = Path(os.path.expanduser(folder)).absolute(), None
     if not (at/'trainer.json').is_file():
         latest = at/'checkpoints'/'latest'
         if not latest.is_file():

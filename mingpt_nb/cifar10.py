@@ -219,7 +219,7 @@ def load_palette(
     folder # with a mingpt_palette.json in it
 )->Palette:
     "Raises `FileNotFoundError` when the file is missing, `ValueError` when it is not a palette."
-    path = Path(folder).expanduser()/'mingpt_palette.json'
+    path = Path(os.path.expanduser(folder))/'mingpt_palette.json'
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a model that paints: "
                                 f"it has no {path.name}")

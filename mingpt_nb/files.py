@@ -206,7 +206,8 @@ def read_fingerprint(
         if Path(file).suffix == '.json': about = json.loads(Path(file).read_text(encoding='utf-8'))
         else:
             with safe_open(file, 'pt') as f: about = f.metadata()
-        return about.get('fingerprint', '')
+        mark = about.get('fingerprint', '')
+        return mark if isinstance(mark, str) else ''
     except (OSError, ValueError, AttributeError, SafetensorError): return '' # told when it is read
 
 # %% ../nbs/90_files.ipynb #9b2f0003
@@ -214,12 +215,14 @@ def check_fingerprints(
     folder # of a model
 ):
     "Raises `ValueError` for a folder with files of different models."
-    folder, found = Path(folder), {}
-    for file in sorted([*folder.glob('[!.]*.json'), *folder.glob('[!.]*.safetensors')]):
-        if mark := read_fingerprint(file): found.setdefault(mark, []).append(file.name)
-    if len(found) > 1:
-        kinds = ' and '.join(', '.join(names) for names in found.values())
-        raise ValueError(f"{folder} holds files of different models: {kinds}; it was left in the "
+    folder = Path(folder)
+    files = [*folder.glob('mingpt_*.json'), folder/'config.json', folder/'model.safetensors']
+    marks = {f.name: read_fingerprint(f) for f in files}
+    ours = any(marks[name] for name in marks if name.startswith('mingpt_'))
+    if len(set(marks.values()) if ours else set(filter(None, marks.values()))) > 1:
+        kinds = [[n for n in marks if marks[n] == mark] for mark in dict.fromkeys(marks.values())]
+        apart = ' and '.join(', '.join(names) for names in kinds)
+        raise ValueError(f"{folder} holds files of different models: {apart}; it was left in the "
                          f"middle of being replaced: train again, or resume the run")
 
 # %% ../nbs/90_files.ipynb #1fdf7d08

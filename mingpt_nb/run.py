@@ -144,7 +144,7 @@ def fit(self:Run,
     "Run to the end. Raises what `Checkpoint.resume` and `Trainer.train` raise."
     t, resume = self.trainer, self.settings.resume
     if self.settings.dry_run:
-        if resume: Checkpoint(resume, self.best).resume(t, resume)
+        if resume: Checkpoint(resume, self.best, extra_files=self.files).resume(t, resume)
         print(describe_costs(t))
         return False
     if resume: self.checkpoint.resume(t, resume)
@@ -191,7 +191,7 @@ def describe_costs(
     c = estimate(trainer)
     kinds = 'weights', 'gradients', 'optimizer', 'activations'
     parts = ', '.join(f'{k} {c[k] / 1e6:,.1f}' for k in kinds)
-    clock = timedelta(seconds=round(c['seconds']))
+    clock = timedelta(seconds=round(min(c['seconds'], 1e13)))
     return (f"memory: {c['memory'] / 1e6:,.1f} MB ({parts}), beside what Python and PyTorch need\n"
             f"work: {c['tokens']:,} tokens in {c['steps']:,} steps, {c['flops']:.1e} operations\n"
             f"time: {clock} at {c['seconds_a_step']:.3g} s a step, without evaluations")
@@ -247,10 +247,10 @@ def run_text(
 def shakespeare(settings:Shakespeare):
     "Train a character model on Shakespeare or on your own text, judge it, and write a sample."
     s = absolute_paths(settings)
-    folder = run_folder(s)
     text, source = shakespeare_text(s.text)
     tok = CharTokenizer.from_text(text)
     data = text_datasets(torch.tensor(tok.encode(text)), s.block_size, s.seed)
+    folder = run_folder(s)
     torch.manual_seed(s.seed)
     sizes = s.block_size, s.n_layer, s.n_head, s.n_embd, *[s.dropout] * 3
     model = GPT(GPTConfig(tok.vocab_size, *sizes))
@@ -275,7 +275,7 @@ def load_adder(
     folder # what `save_adder` wrote
 )->tuple: # the model, and the `Sums` of its exam
     "Raises `FileNotFoundError` for a missing file and `ValueError` for one that does not fit."
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     file = folder/'mingpt_adder.json'
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a model that adds: "
@@ -414,7 +414,7 @@ def load_painter(
 )->tuple: # the model and its palette
     """Raises `FileNotFoundError` for a file that is missing, `ValueError` for one that is damaged,
     and for sizes that do not fit together."""
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     palette, model = load_palette(folder), GPT.from_pretrained(folder)
     V, T = model.config.vocab_size, model.config.block_size
     if V != palette.vocab_size:
@@ -443,8 +443,10 @@ def own_tokenizer(
 
 # %% ../nbs/98_run.ipynb #98b30004
 def drawing(settings, temperature:float)->dict: # arguments of `stream_text`
-    "How the next token is drawn."
+    "How the next token is drawn. Raises `ValueError` for a seed out of range."
     s = settings
+    if s.seed is not None and not 0 <= s.seed < 2**32:
+        raise ValueError(f"seed={s.seed} must be at least 0 and below 2**32")
     return dict(do_sample=not s.greedy, temperature=temperature, top_k=s.top_k, top_p=s.top_p)
 
 # %% ../nbs/98_run.ipynb #9d2d3eca
@@ -475,6 +477,9 @@ def init_model(
     path = Path(os.path.expanduser(s.init or ''))
     if s.init and out and path.is_dir() and path.resolve() == Path(out).resolve():
         raise ValueError(f"{s.init} would be overwritten: name another folder with out")
+    for k in 'n_layer', 'n_head', 'n_embd', 'dropout':
+        if s.init and getattr(s, k) != getattr(Train, k):
+            raise ValueError(f"{k}={getattr(s, k)}, but {s.init} has its own: leave it out")
     torch.manual_seed(s.seed)
     model = GPT.from_pretrained(s.init) if s.init else None
     if s.init and not s.tokenizer: tok = own_tokenizer(model, s.init)
@@ -509,13 +514,15 @@ def train(settings:Train):
 # %% ../nbs/98_run.ipynb #909c9b7c
 def sample(settings:Sample):
     "Write text, as it comes, or paint pictures, with a model that was trained before."
-    s, model = settings, Path(settings.model).expanduser()
+    s, model = settings, Path(os.path.expanduser(settings.model))
     if (model/'mingpt_palette.json').is_file():
         gpt, palette = load_painter(model)
         how = drawing(s, 1. if s.temperature is None else s.temperature)
         save_pictures(gpt, palette, s.png, s.prompt, seed=s.seed, **how)
         print(f'40 pictures are in {s.png}')
         return
+    if (model/'mingpt_adder.json').is_file():
+        raise ValueError(f"{model} holds a model that adds: mingpt adder --model {model}")
     gpt, tok = GPT.from_pretrained(model), Tokenizer.load(model/'mingpt_tokenizer.json')
     if tok.vocab_size != gpt.config.vocab_size:
         raise ValueError(f"the tokenizer in {model} has {tok.vocab_size} ids and the model "

@@ -111,8 +111,7 @@ class Trainer:
 def call(self:Trainer, moment:str):
     """Call the method of this name of each callback that has it, in order, with the trainer.
     The moments are before_fit, after_step, after_eval, after_fit and on_error."""
-    for callback in self.callbacks:
-        if hasattr(callback, moment): getattr(callback, moment)(self)
+    for callback in self.callbacks: getattr(callback, moment, lambda trainer: None)(self)
 
 # %% ../nbs/08_trainer.ipynb #7a1e000b
 class ProgressBar:
@@ -244,7 +243,8 @@ def measure(self:Trainer):
     if self.test_dataset is not None:
         loss = self.history[-1]['test_loss'] = self.evaluate()
         if not math.isfinite(loss):
-            raise FloatingPointError(f"the held-out loss is {loss} at step {self.step}")
+            what = f"the held-out loss is {loss} at step {self.step}"
+            raise FloatingPointError(f"{what}; the model keeps its weights of step {self.step}")
     self.last_eval = self.step
     self.call('after_eval')
 

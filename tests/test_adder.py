@@ -54,7 +54,7 @@ def test_bad_options(mingpt, tmp_path, args, word):
 
 def test_no_adder(mingpt, taught, tmp_path):
     complains(mingpt('adder', '--model', tmp_path, '1+1'), 'mingpt_adder.json', tmp_path)
-    complains(mingpt('sample', '--model', taught.folder), 'mingpt_tokenizer.json')
+    complains(mingpt('sample', '--model', taught.folder), 'a model that adds: mingpt adder --model')
 
 def test_interrupt_keeps_the_model(mingpt, tmp_path):
     "Ctrl-C in mid-training: the model is saved, sits its exam, and answers."

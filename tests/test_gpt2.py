@@ -173,8 +173,10 @@ def test_train_then_sample(mingpt, tmp_path, tokenizer, request):
     done = mingpt('sample', '--model', tmp_path/'model', '--prompt', 'KING:', '--max-new-tokens', 5)
     assert done.code == 0 and done.out.startswith('KING:'), done.err
     if tokenizer != 'bpe': return
-    complains(mingpt('train', '--text', tmp_path/'texts'/'one.txt', '--init', tmp_path/'model', '--out', tmp_path/'model', *SMALL, env=env), 'would be overwritten')
-    done = mingpt('train', '--text', tmp_path/'texts'/'one.txt', '--init', tmp_path/'model', '--out', tmp_path/'child', *SMALL, env=env)
+    def child(*args): return mingpt('train', '--text', tmp_path/'texts'/'one.txt', '--init', tmp_path/'model', *args, env=env)
+    complains(child('--out', tmp_path/'child', *SMALL), 'n_layer=1', tmp_path/'model') # it has its own size
+    complains(child('--out', tmp_path/'model', *SMALL[4:]), 'would be overwritten')
+    done = child('--out', tmp_path/'child', *SMALL[4:])
     assert done.code == 0 and 'held-out loss before' in done.out, done.err
     assert sorted(p.name for p in (tmp_path/'child').iterdir()) == ['checkpoints', 'config.json', 'history.jsonl', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors']
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'SUPPORTED_CONFIG', 'PLAY_FIXES', 'file_digest', 'sync_to_disk', 'replace_file', 'data_folders',
-           'reachable', 'get_data', 'hub_folder', 'read_fingerprint', 'check_fingerprints', 'model_files', 'read_text',
-           'speeches', 'plays_text']
+           'reachable', 'get_data', 'hub_folder', 'write_tensors', 'read_fingerprint', 'check_fingerprints',
+           'model_files', 'read_text', 'speeches', 'plays_text']
 
 # %% ../nbs/90_files.ipynb #53d7ea7d
 import hashlib, importlib.util, json, os, re, tempfile, threading
@@ -195,6 +195,23 @@ def hub_folder(
     if kind != 'gpt2':
         raise ValueError(f"{name} on {hub} is not a GPT-2: its model_type is {kind!r}")
     return _from_hub(name, 'model.safetensors', missing).parent
+
+# %% ../nbs/90_files.ipynb #9b2f0006
+def write_tensors(
+    path, # the file to make
+    tensors:dict, # name to tensor, contiguous
+    about:dict # words about them, strings to strings
+):
+    "Write a safetensors file whose bytes depend on its content only."
+    from safetensors.torch import save_file
+    save_file(tensors, path, about)
+    with open(path, 'r+b') as f:
+        length = int.from_bytes(f.read(8), 'little')
+        head = json.loads(f.read(length))
+        head['__metadata__'] = dict(sorted(about.items()))
+        text = json.dumps(head, separators=(',', ':'), ensure_ascii=False).encode()
+        f.seek(8)
+        f.write(text.ljust(length))
 
 # %% ../nbs/90_files.ipynb #9b2f0002
 def read_fingerprint(

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from fastcore.basics import patch
-from .files import SUPPORTED_CONFIG, model_files, replace_file
+from .files import SUPPORTED_CONFIG, model_files, replace_file, write_tensors
 from .sampling import check_sampling, cross_entropy, next_token
 from .attention import KVCache
 from .block import Block, init_weights
@@ -289,7 +289,6 @@ def save_pretrained(self:GPT,
     fingerprint:str='' # written into both files; files with different ones are refused together
 ):
     "Write `config.json` and `model.safetensors` in Hugging Face's layout for GPT-2."
-    from safetensors.torch import save_file
     (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
     config = {'architectures': ['GPT2LMHeadModel'], **SUPPORTED_CONFIG, **asdict(self.config)}
     config |= dict(n_positions=config.pop('block_size'), bos_token_id=None, eos_token_id=None)
@@ -298,7 +297,8 @@ def save_pretrained(self:GPT,
     weights = {k: w.contiguous() for k, w in weights.items()}
     fp = {'fingerprint': fingerprint} if fingerprint else {}
     def write(path): path.write_text(json.dumps(config | fp, indent=2), encoding='utf-8')
-    replace_file(folder/'model.safetensors', lambda p: save_file(weights, p, {'format': 'pt'} | fp))
+    about = {'format': 'pt'} | fp
+    replace_file(folder/'model.safetensors', lambda p: write_tensors(p, weights, about))
     replace_file(folder/'config.json', write) # each all or nothing
 
 # %% ../nbs/06_model.ipynb #e1e5651b

@@ -4,7 +4,7 @@
     python tests/refresh.py                            run them all, in order
     python tests/refresh.py --readme                   only write README.md from nbs/index.ipynb
 """
-import argparse, os, sys, time
+import argparse, os, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -71,11 +71,26 @@ def readme(root=root):
     return MarkdownExporter().from_notebook_node(nb)[0].strip() + '\n'
 
 
+def live(root=root):
+    "Train the model of the Shakespeare lesson by its command, and pack it into the file that the pages read."
+    from mingpt_nb.explore import pack_model
+    from mingpt_nb.model import GPT
+    from mingpt_nb.run import shakespeare
+    from mingpt_nb.settings import Shakespeare
+    from mingpt_nb.tokenizer import Tokenizer
+    with tempfile.TemporaryDirectory() as temp:
+        shakespeare(Shakespeare(out=temp))
+        tok = Tokenizer.load(Path(temp)/'mingpt_tokenizer.json')
+        print(f"{pack_model(GPT.from_pretrained(temp), tok, root/'mingpt_nb'/'live'/'shakespeare.bin'):,} bytes")
+
+
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('notebooks', nargs='*', type=Path, help='the notebooks to run (default: all)')
     parser.add_argument('--readme', action='store_true', help='only write README.md')
+    parser.add_argument('--live', action='store_true', help='only train and pack the model that runs on the pages')
     args = parser.parse_args()
+    if args.live: live(); sys.exit()
     for path in [] if args.readme else [p.resolve() for p in args.notebooks] or notebooks():
         start = time.time()
         refresh(path)

@@ -14,13 +14,14 @@ def contents(archive):
 def test_wheel_holds_the_package(built, repo):
     lib = checks.settings(repo)['lib_name']
     package = {f'{lib}/{p.name}' for p in (repo/lib).iterdir() if p.suffix in ('.py', '.mplstyle')}
+    package |= {f'{lib}/live/{p.name}' for p in (repo/lib/'live').iterdir()} # the model in the page
     names = contents(built.wheel)
     assert {n for n in names if '.dist-info/' not in n} == package
     assert any(n.endswith('/licenses/LICENSE') for n in names)
 
 
 def test_sdist_holds_what_the_build_needs(built):
-    assert {'settings.ini', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'mingpt_nb/mingpt.mplstyle'} <= contents(built.sdist)
+    assert {'settings.ini', 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE', 'mingpt_nb/mingpt.mplstyle', 'mingpt_nb/live/gpt.js', 'mingpt_nb/live/shakespeare.bin'} <= contents(built.sdist)
 
 
 def test_build_warns_of_nothing(built):

@@ -46,12 +46,13 @@ def parse(
 ): # settings, one of the dataclasses of `COMMANDS`
     "Raises `SystemExit` after `--help`, and after one line for what can't be parsed."
     name, err = argv[0] if argv else '', io.StringIO()
+    unknown = name not in COMMANDS and not name.startswith('-')
     try:
         with redirect_stderr(err):
-            if name not in COMMANDS:
-                if not name.startswith('-'): argv = [] # it then says which commands there are
+            if name not in COMMANDS: # without words it says which commands there are
                 how = dict(prog='mingpt', description='Train small GPTs and write with them.')
-                tyro.extras.subcommand_cli_from_dict(COMMANDS, args=argv[:1], **how)
+                words = [] if unknown else [name]
+                tyro.extras.subcommand_cli_from_dict(COMMANDS, args=words, **how)
             kind = COMMANDS[name]
             # None is no word of the command line
             conf = tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName
@@ -59,9 +60,8 @@ def parse(
             how = dict(prog=f'mingpt {name}', default=default, config=conf)
             return tyro.cli(kind, args=join_values(kind, argv[1:]), **how)
     except SystemExit as e:
-        what = one_line(err.getvalue())
-        if name and not argv: what = f'there is no command {name!r}. {what}'
-        if e.code: print(f'mingpt: error: {what}', file=sys.stderr)
+        what = f'there is no command {name!r}. ' if unknown and name else ''
+        if e.code: print(f'mingpt: error: {what}{one_line(err.getvalue())}', file=sys.stderr)
         raise
 
 # %% ../nbs/99_cli.ipynb #be6aa012

@@ -6,12 +6,10 @@
 __all__ = ['quantize_rows', 'pack_model', 'unpack_model', 'live_module', 'Writer']
 
 # %% ../nbs/27_explore.ipynb #27a10006
-import json, math, tempfile
+import json, math
 from importlib.resources import files
-from pathlib import Path
 
 import anywidget, torch, traitlets
-from .files import replace_file
 from .tokenizer import CharTokenizer
 from .model import GPT, GPTConfig
 
@@ -26,17 +24,17 @@ def quantize_rows(
 # %% ../nbs/27_explore.ipynb #27a1000e
 def pack_model(
     model:GPT,
-    tok:CharTokenizer, # its tokenizer
-    path # the file to write
-)->int: # its size in bytes
-    "Write a model of characters into one file for `gpt.js`, its matrices in eight bits."
+    tok:CharTokenizer # its tokenizer
+)->bytes:
+    "A model of characters as one file for `gpt.js`, its matrices in eight bits."
     c, data, tensors = model.config, bytearray(), {}
     def put(t): # where it begins; all begin at a multiple of four
         start = len(data)
         data.extend(t.contiguous().numpy().tobytes())
         data.extend(bytes(-len(data) % 4))
         return start
-    for name, w in model.cpu().state_dict().items():
+    for name, w in model.state_dict().items():
+        w = w.cpu()
         if name == 'lm_head.weight' and c.tie_word_embeddings: continue # it is wte
         if w.dim() == 1: tensors[name] = dict(shape=w.shape, offset=put(w))
         else:
@@ -47,16 +45,13 @@ def pack_model(
     about = dict(config=config, letters=list(tok.chars), tensors=tensors)
     head = json.dumps(about, ensure_ascii=False).encode()
     head += b' ' * (-len(head) % 4)
-    content = len(head).to_bytes(4, 'little') + head + data
-    replace_file(path, lambda new: new.write_bytes(content))
-    return len(content)
+    return len(head).to_bytes(4, 'little') + head + data
 
 # %% ../nbs/27_explore.ipynb #27a1000f
 def unpack_model(
-    path # a file of `pack_model`
+    content:bytes # from `pack_model`
 )->tuple: # the model with the numbers that the browser computes with, and its tokenizer
     "Read a packed model back, to compare."
-    content = Path(path).read_bytes()
     start = 4 + int.from_bytes(content[:4], 'little')
     about, data = json.loads(content[4:start]), bytearray(content[start:])
     def get(kind, shape, offset):
@@ -101,6 +96,4 @@ class Writer(anywidget.AnyWidget):
         tok:CharTokenizer, # its tokenizer
         prompt:str='ROMEO:' # what the text begins with
     ):
-        with tempfile.TemporaryDirectory() as temp:
-            pack_model(model, tok, file := Path(temp)/'model.bin')
-            super().__init__(weights=file.read_bytes(), prompt=prompt)
+        super().__init__(weights=pack_model(model, tok), prompt=prompt)

@@ -18,8 +18,8 @@ from types import SimpleNamespace
 import torch
 from fastcore.basics import patch
 from .files import replace_file
-from .settings import (NOT_STORED, Adder, Cifar10, Gpt2, Sample, Shakespeare, Train,
-                                Training)
+from .settings import (NOT_STORED, Adder, Cifar10, Gpt2, Sample, Shakespeare,
+                                TextTraining, Train, Training)
 from .data import RandomChunks, Windows, shakespeare_text, split
 from .tokenizer import BPETokenizer, CharTokenizer, Tokenizer
 from .model import GPT, GPTConfig
@@ -217,7 +217,7 @@ def text_datasets(
 
 # %% ../nbs/98_run.ipynb #9a1e0007
 def run_text(
-    settings, # of `Shakespeare` or `Train`
+    settings:TextTraining, # of the command
     folder, # of the run, or None
     model:GPT, # not yet trained
     tok, # its tokenizer

@@ -159,7 +159,7 @@ class DistributedTrainer(Trainer):
             raise ValueError("shard=True goes with bf16, not with fp16")
         if shard: model = shard_model(model.to(self.accelerator.device))
         self.sharded = shard
-        self.stop_asked, self.stops = False, 0
+        self.stop_asked, self.stops, self.counted = False, 0, 1
         super().__init__(model, train_dataset, test_dataset, config, callbacks)
         if self.rank: self.callbacks = [c for c in self.callbacks if not isinstance(c, ProgressBar)]
         self.device = self.accelerator.device
@@ -212,10 +212,10 @@ def backward(self:DistributedTrainer, x:torch.Tensor, y:torch.Tensor)->tuple: # 
         loss = loss + share.detach()
     asked = float(self.stop_asked or self.should_stop)
     mine = torch.tensor([(y != -100).sum().item() / n, asked], device=self.device)
-    loss, counted, self.stops = self.all_reduce(torch.cat([loss[None], mine]))
+    loss, self.counted, self.stops = self.all_reduce(torch.cat([loss[None], mine]))
     for p in self.model.parameters():
-        if p.grad is not None: local(p.grad).mul_(self.world_size / counted)
-    return loss / counted, self.batch_examples * y.shape[1]
+        if p.grad is not None: local(p.grad).mul_(self.world_size / self.counted)
+    return loss / self.counted, self.batch_examples * y.shape[1]
 
 # %% ../nbs/21_scale.ipynb #8a1e0017
 @patch
@@ -311,8 +311,13 @@ def unwrapped_model(trainer:Trainer)->torch.nn.Module:
 # %% ../nbs/21_scale.ipynb #8a1e0020
 @patch
 def train(self:DistributedTrainer):
-    "As in `Trainer`. Raises `ConnectionError` when another process of this run has gone."
+    """As in `Trainer`. Raises what that raises, and `ConnectionError` when another process
+    of this run has gone."""
     try: Trainer.train(self)
+    except FloatingPointError:
+        if self.counted: raise
+        what = f"step {self.step + 1}: no target counts, all of y is -100"
+        raise ValueError(what) from None
     except RuntimeError as e:
         if self.world_size == 1 or not re.search('onnect|peer|pipe|imed out', str(e)): raise
         raise ConnectionError(f"process {self.rank} lost the others at step {self.step + 1}; "

@@ -81,7 +81,7 @@ def live(root=root):
     with tempfile.TemporaryDirectory() as temp:
         shakespeare(Shakespeare(out=temp))
         tok = Tokenizer.load(Path(temp)/'mingpt_tokenizer.json')
-        print(f"{pack_model(GPT.from_pretrained(temp), tok, root/'mingpt_nb'/'live'/'shakespeare.bin'):,} bytes")
+        (root/'mingpt_nb'/'live'/'shakespeare.bin').write_bytes(pack_model(GPT.from_pretrained(temp), tok))
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@
     python tests/refresh.py                            run them all, in order
     python tests/refresh.py --readme                   only write README.md from nbs/index.ipynb
 """
-import argparse, os, sys, tempfile, time
+import argparse, json, os, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -71,26 +71,40 @@ def readme(root=root):
     return MarkdownExporter().from_notebook_node(nb)[0].strip() + '\n'
 
 
-def live(root=root):
-    "Train the model of the Shakespeare lesson by its command, and pack it into the file that the pages read."
-    from mingpt_nb.explore import pack_model
+def live(root=root, trained=None):
+    """Train the models of the lessons by their commands, and pack them for the pages, with what else their pictures need.
+    `trained`: a folder that already has them, in shakespeare, cifar10 and adder."""
+    from mingpt_nb.cifar10 import CLASSES, load_cifar10, load_palette, shrink
+    from mingpt_nb.data import shakespeare_text
+    from mingpt_nb.explore import pack_model, to_paint
     from mingpt_nb.model import GPT
-    from mingpt_nb.run import shakespeare
-    from mingpt_nb.settings import Shakespeare
-    from mingpt_nb.tokenizer import Tokenizer
+    from mingpt_nb.tokenizer import CharTokenizer, Tokenizer, train_merges
+    from mingpt_nb import run, settings
+    to = root/'mingpt_nb'/'live'
+    def store(name, data): (to/name).write_text(json.dumps(data, separators=(',', ':'), ensure_ascii=False), encoding='utf-8')
     with tempfile.TemporaryDirectory() as temp:
-        shakespeare(Shakespeare(out=temp))
-        tok = Tokenizer.load(Path(temp)/'mingpt_tokenizer.json')
-        (root/'mingpt_nb'/'live'/'shakespeare.bin').write_bytes(pack_model(GPT.from_pretrained(temp), tok))
+        at = Path(trained or temp)
+        if not trained:
+            run.shakespeare(settings.Shakespeare(out=str(at/'shakespeare')))
+            run.adder(settings.Adder(out=str(at/'adder')))
+            run.cifar10(settings.Cifar10(out=str(at/'cifar10')))
+        letters = dict(shakespeare=Tokenizer.load(at/'shakespeare'/'mingpt_tokenizer.json'), adder=CharTokenizer('0123456789'), cifar10=None)
+        for name, tok in letters.items(): (to/f'{name}.bin').write_bytes(pack_model(GPT.from_pretrained(at/name), tok))
+        palette = load_palette(at/'cifar10')
+    pictures, labels = load_cifar10('test')
+    one_each = [(labels == k).nonzero()[0].item() for k in range(len(CLASSES))] # the first of each class
+    store('pictures.json', to_paint(palette, palette.encode(shrink(pictures[one_each], 16)), CLASSES))
+    store('merges.json', train_merges(shakespeare_text()[0], 256))
 
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('notebooks', nargs='*', type=Path, help='the notebooks to run (default: all)')
     parser.add_argument('--readme', action='store_true', help='only write README.md')
-    parser.add_argument('--live', action='store_true', help='only train and pack the model that runs on the pages')
+    parser.add_argument('--live', action='store_true', help='only train and pack the models that run on the pages: an hour')
+    parser.add_argument('--trained', type=Path, help='with --live: a folder with the trained models in it')
     args = parser.parse_args()
-    if args.live: live(); sys.exit()
+    if args.live: live(trained=args.trained); sys.exit()
     for path in [] if args.readme else [p.resolve() for p in args.notebooks] or notebooks():
         start = time.time()
         refresh(path)

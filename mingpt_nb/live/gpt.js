@@ -41,11 +41,16 @@ export class GPT {
     const length = new DataView(buffer).getUint32(0, true);
     const about = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
     Object.assign(this, about.config, { letters: about.letters }); // n_layer, …; a letter an id
-    this.ids = new Map(this.letters.map((letter, id) => [letter, id]));
+    this.ids = new Map(about.letters.map((letter, id) => [letter, id]));
     this.w = {};
     for (const [name, tensor] of Object.entries(about.tensors))
       this.w[name] = unpack(buffer, 4 + length, tensor);
     this.reset();
+  }
+
+  static async load(source) { // a promise of an ArrayBuffer, or of a view into one
+    const bytes = await source, { buffer, byteOffset, byteLength } = bytes;
+    return new GPT(buffer ? buffer.slice(byteOffset, byteOffset + byteLength) : bytes);
   }
 
   reset() { // forget the text
@@ -103,6 +108,11 @@ export class GPT {
       x = add(x, this.mlp(layer, norm(x, `${name}.ln_2`)));
     }
     return linear(norm(x, 'transformer.ln_f'), w['lm_head.weight'] ?? w['transformer.wte.weight']);
+  }
+
+  back(length) { // to when the text was so long
+    this.seen.length = length;
+    for (const { keys, values } of this.cache) keys.length = values.length = length;
   }
 
   read(ids) { // from a fresh start: the logits behind each token

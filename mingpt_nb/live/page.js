@@ -1,0 +1,46 @@
+// On a page there is no kernel. This plays its part for each <div data-live="…">: it hands over
+// what the attributes say, fetches files when they are asked for, and answers a text with its maps.
+import { GPT } from './gpt.js';
+
+const fetched = {}; // each file once, also if two pictures ask for it
+function file(name) {
+  const read = answer => {
+    if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
+    return name.endsWith('.json') ? answer.json() : answer.arrayBuffer();
+  };
+  return fetched[name] ??= fetch(new URL(name, import.meta.url)).then(read);
+}
+
+class Kernel {
+  constructor(told) { this.told = told; this.calls = {}; }
+  on(event, call) { (this.calls[event] ??= []).push(call); }
+  set(key, value) { this.told[key] = value; this.changed = key; }
+  get(key) {
+    const value = this.told[key];
+    if (typeof value !== 'string') return value; // an answer
+    if (/\.(bin|json)$/.test(value)) return file(value);
+    return /^[[{]/.test(value) ? JSON.parse(value) : value;
+  }
+  save_changes() { return this.changed === 'text' ? this.read(this.told.text) : undefined; }
+
+  async read(text) { // what `explore.attention` does in Python
+    const gpt = await GPT.load(this.get('weights'));
+    const ids = gpt.encode(text).slice(0, gpt.block_size), T = ids.length;
+    const maps = new Float32Array(gpt.n_layer * gpt.n_head * T * T);
+    gpt.reset();
+    ids.forEach((id, t) => {
+      gpt.step(id);
+      gpt.attention.flat().forEach((row, lh) => maps.set(row, (lh * T + t) * T));
+    });
+    const { n_layer, n_head } = gpt, pieces = ids.map(id => gpt.letters[id]);
+    Object.assign(this.told, { pieces, n_layer, n_head, maps: new DataView(maps.buffer) });
+    for (const call of this.calls['change:maps'] ?? []) call();
+  }
+}
+
+for (const el of document.querySelectorAll('[data-live]')) {
+  const { default: picture } = await import(`./${el.dataset.live}.js`);
+  el.replaceChildren();
+  el.classList.add('mingpt-live');
+  picture.render({ model: new Kernel({ ...el.dataset }), el });
+}

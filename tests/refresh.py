@@ -4,13 +4,16 @@
     python tests/refresh.py                            run them all, in order
     python tests/refresh.py --readme                   only write README.md from nbs/index.ipynb
 """
-import argparse, json, os, sys, tempfile, time
+import argparse, json, os, re, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 from nbdev.process import extract_directives
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import checks
 
 root = Path(__file__).resolve().parent.parent
 WIDGET = 'application/vnd.jupyter.widget-view+json'
@@ -40,7 +43,8 @@ def never_run(cell):
 
 
 def refresh(path):
-    "Run the notebook at `path` in order and write it back, clean, with its outputs."
+    "Run the notebook at `path` in order and write it back, clean, with its outputs and the minutes that it took."
+    start = time.time()
     nb = nbformat.read(path, as_version=4)
     skipped = [(i, c) for i, c in enumerate(nb.cells) if c.cell_type == 'code' and never_run(c)]
     nb.cells = [c for c in nb.cells if not any(c is s for _, s in skipped)]
@@ -52,8 +56,19 @@ def refresh(path):
         nb.cells.insert(i, c)
     for c in nb.cells:
         if c.cell_type == 'code': tidy(c)
+    put_times(nb, path.name, time.time() - start)
     nbformat.write(nb, path)
     clean(path)
+
+
+def put_times(nb, name, seconds):
+    "Write into the cell with the link to Colab, and on the card of the home page, how long a notebook takes to read and to run."
+    home, minutes = root/'nbs'/'index.ipynb', round(seconds / 60 + .4)
+    times = f'{checks.minutes_to_read(nb)} minutes to read, {minutes or "less than one"} to run'
+    nb.cells[1].source = f'{checks.colab(root, name)} {times}'
+    if name == home.name: return
+    text = home.read_text(encoding='utf-8')
+    home.write_text(re.sub(rf'(\*\*\[[^]]*\]\({name}\)\*\* [^*]*?)(?: \*\([^)]*\)\*)?(?=\\n|")', rf'\1 *({times})*', text), encoding='utf-8')
 
 
 def clean(path):
@@ -63,12 +78,18 @@ def clean(path):
 
 
 def readme(root=root):
-    "README.md as nbconvert writes it from nbs/index.ipynb, without hidden cells and the lines that only nbdev reads."
+    """README.md as nbconvert writes it from nbs/index.ipynb, without what is only for the site (hidden cells, cells that don't show their code,
+    the `:::` around cards) and with what is only for it (`<!-- README: … -->`); links lead to the site."""
+    cfg = checks.settings(root)
+    site, pages = cfg['doc_host'] + cfg['doc_baseurl'], r'\]\((?:\d+_)?(\w+)\.(?:ipynb|qmd)'
     nb = nbformat.read(root/'nbs/index.ipynb', as_version=4)
-    nb.cells = [c for c in nb.cells if not {'hide', 'default_exp'} & set(extract_directives(nbformat.from_dict(dict(c)), remove=False) if c.cell_type == 'code' else [])]
+    nb.cells = [c for c in nb.cells if not {'hide', 'echo: false'} & set(checks.directives(c))]
     for c in nb.cells:
-        if c.cell_type == 'code': c.source = '\n'.join(l for l in c.source.split('\n') if not l.startswith('#|'))
-    return MarkdownExporter().from_notebook_node(nb)[0].strip() + '\n'
+        if c.cell_type == 'code': continue
+        lines = [l for l in c.source.split('\n') if not l.startswith(':::')]
+        text = re.sub(r'<!-- README: (.*?) -->', r'\1', '\n'.join(lines))
+        c.source = re.sub(pages, rf']({site}/\1.html', text)
+    return re.sub(r'\n{3,}', '\n\n', MarkdownExporter().from_notebook_node(nb)[0].strip()) + '\n'
 
 
 def live(root=root, trained=None):

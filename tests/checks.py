@@ -50,6 +50,14 @@ def homes(repo):
                 if d.startswith('default_exp '): found[d.split()[1]] = path
     return found
 
+def rooms(repo):
+    "The sections of the sidebar with their pages, in order; what stands outside of a section is under `Pages`."
+    found = {}
+    for item in yaml.safe_load((repo/'_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']:
+        if isinstance(item, dict) and 'contents' in item: found[item['section']] = item['contents']
+        else: found.setdefault('Pages', []).append(item.get('href') if isinstance(item, dict) else item)
+    return found
+
 def copy(repo, to):
     "A copy of the files that git would keep, the links as links."
     drop = shutil.ignore_patterns('.git', '_docs', '_proc', '.quarto', 'build', 'dist', 'out', '*.egg-info', '__pycache__', '.*_cache', '.ipynb_checkpoints', 'venv', '.venv')
@@ -241,6 +249,36 @@ def check_outputs(repo):
                 if len(''.join(picture)) * 3 / 4 > 500_000: fault(cell, 'holds a picture of more than 500 kB')
             if pictures(cell) and not any(d.startswith('fig-alt:') for d in directives(cell)): fault(cell, 'draws a picture without a `#| fig-alt:`')
     return faults
+
+
+# The pages that tests/pages.py makes
+
+def markdown(cell):
+    "Each text of a cell that Quarto reads as Markdown."
+    outs = [o['data']['text/markdown'] for o in cell.get('outputs', []) if 'text/markdown' in o.get('data', {})]
+    return [''.join(t) for t in ([cell['source']] if cell['cell_type'] == 'markdown' else outs)]
+
+def documented(nb):
+    "The names that a page documents, each with the output that does."
+    return [(m[1], c['outputs'][0]) for c in code(nb) if (m := re.search(r'^show_doc\(([\w.]+)', source(c), re.M))]
+
+def anchor(heading):
+    "What Pandoc makes of a heading (its extension `auto_identifiers`)."
+    if own := re.search(r'\{#([\w.-]+)', heading): return own[1]
+    text = re.sub(r'\]\([^)]*\)|\{[^}]*\}', '', heading) # links and attributes
+    return re.sub(r'^[\W\d_]+', '', '-'.join(re.sub(r'[^\w\s.-]', '', text.lower()).split())) or 'section'
+
+def anchors(nb):
+    "What a link to a page can point to: its headings, figures and ids."
+    found = []
+    for cell in nb['cells']:
+        for text in markdown(cell):
+            text = re.sub(r'^```.*?^```', '', text, flags=re.M | re.S)
+            for name in map(anchor, re.findall(r'^#+ (.*)', text, re.M)):
+                found.append(name if (n := found.count(name)) == 0 else f'{name}-{n}')
+            found += re.findall(r'\bid="([\w.-]+)"', text)
+        found += [d[7:].strip() for d in directives(cell) if d.startswith('label: ')]
+    return set(found)
 
 
 # The README and the site

@@ -16,7 +16,7 @@ import yaml
 from fastcore.docments import docments
 from nbdev.doclinks import NbdevLookup
 from nbdev.serve import proc_nbs
-from checks import anchor, anchors, documented, markdown, notebooks, rooms, settings, source
+from checks import anchor, anchors, documented, markdown, notebooks, settings, sidebar, source
 
 
 # Documentation: a signature, a table of the parameters, the docstring
@@ -68,12 +68,12 @@ def reference(name, obj, look):
     head = 'Parameter', 'Type', 'Default', 'Meaning'
     return '\n\n'.join([f'`{name}{names}`', *([table(head, *rows)] if rows else []), prose(doc)])
 
-def document(nb, module, look):
+def document(nb, module, look, blob):
     "Put our documentation in the place of nbdev's, which also loses names and sources behind some decorators."
     for name, out in documented(nb):
         obj = attrgetter(name)(module)
-        address = look.code(f'{module.__name__}.{name}').replace('#LNone', f'#L{inspect.getsourcelines(getattr(obj, "fget", obj))[1]}')
-        link = f'[source]({address}){{target="_blank" style="float:right; font-size:smaller"}}'
+        file, line = module.__name__.replace('.', '/') + '.py', inspect.getsourcelines(getattr(obj, 'fget', obj))[1]
+        link = f'[source]({blob}/{file}#L{line}){{target="_blank" style="float:right; font-size:smaller"}}'
         out['data']['text/markdown'] = [f'---\n\n{link}\n\n### {name}\n\n{reference(name, obj, look)}']
 
 
@@ -128,12 +128,13 @@ def api(nbs, front, modules, look):
         if rows: text += f'\n## {module.__name__}\n\n[{title}]({page}): {subtitle}\n\n{table(("Name", "What it is"), *rows)}\n'
     return text
 
-def llms(cfg, site, front, sections):
+def llms(cfg, site, front, entries):
     "The site in the form of llmstxt.org."
     def line(name, link, what): return f'- [{name}]({link}): {what}'
     parts = [f'# {cfg["title"]}', f'> {cfg["description"]}']
-    for section, files in sections.items():
-        parts.append(f'## {section}\n\n' + '\n'.join(line(front[f]['title'], f'{site}/{front[f]["output-file"]}', front[f]['description']) for f in files if f in front))
+    for section in dict.fromkeys(section for section, _ in entries):
+        here = [front[f] for s, f in entries if s == section and f in front]
+        parts.append(f'## {section}\n\n' + '\n'.join(line(fm['title'], f'{site}/{fm["output-file"]}', fm['description']) for fm in here))
     raw = cfg['git_url'].replace('github.com', 'raw.githubusercontent.com') + f'/{cfg["branch"]}/nbs'
     parts.append('## Notebooks\n\n' + '\n'.join(line(f, f'{raw}/{f}', f'the source of "{fm["title"]}"') for f, fm in front.items() if f != 'api.qmd'))
     return '\n\n'.join(parts) + '\n'
@@ -147,14 +148,14 @@ def pages(repo):
     nbs = {p.name: json.loads((proc/p.name).read_text(encoding='utf-8')) for p in notebooks(repo)}
     front = {f: yaml.safe_load(source(nb['cells'][0]).strip('-\n')) for f, nb in nbs.items()}
     modules = {f: importlib.import_module(f'{cfg["lib_name"]}.{Path(fm["output-file"]).stem}') for f, fm in front.items() if f[0].isdigit()}
-    for f, module in modules.items(): document(nbs[f], module, look)
+    for f, module in modules.items(): document(nbs[f], module, look, f'{cfg["git_url"]}/blob/{cfg["branch"]}')
     there = {front[f]['output-file']: anchors(nb) for f, nb in nbs.items()}
     for f, nb in nbs.items():
         nb['metadata'].pop('widgets', None) # Quarto would fetch a library for them
         for holder, key in texts(nb): holder[key] = [relink(''.join(holder[key]), site, there)]
         (proc/f).write_text(json.dumps(nb, indent=1, ensure_ascii=False), encoding='utf-8')
     (proc/'api.qmd').write_text(relink(api(nbs, front, modules, look), site, there), encoding='utf-8')
-    (proc/'llms.txt').write_text(llms(cfg, site, front | {'api.qmd': API | {'output-file': 'api.html'}}, rooms(repo)), encoding='utf-8')
+    (proc/'llms.txt').write_text(llms(cfg, site, front | {'api.qmd': API | {'output-file': 'api.html'}}, sidebar(repo)), encoding='utf-8')
     (proc/'robots.txt').write_text(f'User-agent: *\nAllow: /\n\nSitemap: {site}/sitemap.xml\n', encoding='utf-8')
     shutil.copytree(repo/cfg['lib_name']/'live', proc/'live')
     return proc

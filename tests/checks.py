@@ -3,7 +3,7 @@
 That a check looks at a folder lets test_in_step.py run it twice: on this repository, where it must find nothing,
 and on a copy with a fault planted in it, where it must find that one.
 """
-import ast, importlib.util, io, json, os, re, shutil, subprocess, sys, tempfile, tokenize
+import ast, functools, importlib.util, io, json, os, re, shutil, subprocess, sys, tempfile, tokenize
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -49,6 +49,13 @@ def homes(repo):
             for d in directives(cell):
                 if d.startswith('default_exp '): found[d.split()[1]] = path
     return found
+
+def sidebar(repo):
+    "Section and file of each page in the sidebar, in order; what stands outside of a section is of the section `Pages`."
+    contents = yaml.safe_load((repo/'_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']
+    entries = []
+    for item in contents: entries += [(item['section'], f) for f in item['contents']] if isinstance(item, dict) else [('Pages', item)]
+    return entries
 
 def copy(repo, to):
     "A copy of the files that git would keep, the links as links."
@@ -243,6 +250,62 @@ def check_outputs(repo):
     return faults
 
 
+def value(cell, key):
+    "What a directive of a cell says, without quotes; '' if it is not there."
+    return next((d[len(key) + 1:].strip().strip('"\'') for d in directives(cell) if d.startswith(key + ':')), '')
+
+def check_figures(repo):
+    "A picture has a label of its own, a caption and other words for who does not see it; prose refers only to pictures of its notebook."
+    faults, seen = [], set()
+    for path in notebooks(repo):
+        cells = read(path)['cells']
+        drawn = [c for c in cells if c['cell_type'] == 'code' and pictures(c)]
+        for cell in drawn:
+            label, cap, alt = (value(cell, k) for k in ('label', 'fig-cap', 'fig-alt'))
+            def fault(what): faults.append(f'{path.name}: cell {cell["id"]} {what}')
+            if not re.fullmatch(r'fig-[\w-]+', label): fault('draws a picture without a `#| label: fig-…`')
+            elif label in seen: fault(f'has a label that is used twice: {label}')
+            seen.add(label)
+            if not cap: fault('draws a picture without a `#| fig-cap:`')
+            if not alt: fault('draws a picture without a `#| fig-alt:`')
+            if cap and cap == alt: fault('says the same in fig-cap and fig-alt')
+        here = {value(c, 'label') for c in drawn}
+        for cell in cells:
+            if cell['cell_type'] == 'markdown':
+                faults += [f'{path.name}: cell {cell["id"]} refers to {name}, which is no picture of this notebook' for name in re.findall(r'(?<![\w`])@(fig-[\w-]+)', source(cell)) if name not in here]
+    return faults
+
+
+# The pages that tests/pages.py makes
+
+def markdown(cell):
+    "Each text of a cell that Quarto reads as Markdown."
+    outs = [o['data']['text/markdown'] for o in cell.get('outputs', []) if 'text/markdown' in o.get('data', {})]
+    return [''.join(t) for t in ([cell['source']] if cell['cell_type'] == 'markdown' else outs)]
+
+def documented(nb):
+    "The names that a page documents, each with the output that does."
+    return [(m[1], c['outputs'][0]) for c in code(nb) if (m := re.search(r'^show_doc\(([\w.]+)', source(c), re.M))]
+
+def anchor(heading):
+    "What Pandoc makes of a heading (its extension `auto_identifiers`)."
+    if own := re.search(r'\{#([\w.-]+)', heading): return own[1]
+    text = re.sub(r'\]\([^)]*\)|\{[^}]*\}', '', heading) # links and attributes
+    return re.sub(r'^[\W\d_]+', '', '-'.join(re.sub(r'[^\w\s.-]', '', text.lower()).split())) or 'section'
+
+def anchors(nb):
+    "What a link to a page can point to: its headings, figures and ids."
+    found = []
+    for cell in nb['cells']:
+        for text in markdown(cell):
+            text = re.sub(r'^```.*?^```', '', text, flags=re.M | re.S)
+            for name in map(anchor, re.findall(r'^#+ (.*)', text, re.M)):
+                found.append(name if (n := found.count(name)) == 0 else f'{name}-{n}')
+            found += re.findall(r'\bid="([\w.-]+)"', text)
+        found += [d[7:].strip() for d in directives(cell) if d.startswith('label: ')]
+    return set(found)
+
+
 # The README and the site
 
 def check_readme(repo):
@@ -260,7 +323,8 @@ def check_quarto(repo):
     faults = [] if link.is_symlink() and os.readlink(link) == '../_quarto.yml' else ['nbs/_quarto.yml is not a link to ../_quarto.yml']
     quarto = yaml.safe_load((repo/'_quarto.yml').read_text(encoding='utf-8'))
     site = quarto['website']
-    listed, there = site['sidebar']['contents'], [p.name for p in notebooks(repo)]
+    listed, there = [file for _, file in sidebar(repo)], [p.name for p in notebooks(repo)]
+    if listed[-1] == 'api.qmd': listed.pop()
     if listed != there: faults.append(f'the sidebar lists {listed}, but the notebooks are {there}')
     same = {'title': cfg['title'], 'description': cfg['description'], 'site-url': cfg['doc_host'] + cfg['doc_baseurl'], 'repo-url': cfg['git_url'], 'repo-branch': cfg['branch']}
     return faults + [f'_quarto.yml says {k}: {site.get(k)}, settings.ini {v}' for k, v in same.items() if site.get(k) != v]
@@ -269,37 +333,100 @@ def body(cell):
     "A cell as the page shows it: without its directives."
     return '\n'.join(l for l in source(cell).splitlines() if not l.startswith('#|')).strip()
 
-def check_site(repo, render=False):
+def made(repo): return make(repo)[0], list(make(repo)[1])
+
+@functools.lru_cache(maxsize=1)
+def make(repo):
+    "The pages of the site, made in a copy by a process of its own: their folder, and the faults if they cannot be made."
+    temp = tempfile.TemporaryDirectory()
+    fresh = copy(repo, Path(temp.name)/'fresh')
+    error = run(fresh, 'import sys; sys.path.insert(0, "tests")', 'from pathlib import Path', 'from pages import pages', 'pages(Path.cwd())')
+    why = re.findall(r'^\w+Error: .*', error, re.M)[:1] + re.findall(r'^Exception: (.*?)(?:^"{3}|\Z)', error, re.M | re.S)[:1]
+    make.temp = temp # the folder lasts until other pages are made
+    return fresh/'_proc', ['the pages cannot be made: ' + ('\n'.join(why) or error[-3000:])] if error else []
+
+def check_site(repo):
     """nbdev can make the pages of the site: every notebook with its front matter, everything that is exported whole and unfolded,
-    and behind it, where its name is public, its documentation.
-    To document names it runs the cells that export or import, and no others: one that also needs another cell's result fails here."""
-    faults = []
-    with tempfile.TemporaryDirectory() as temp:
-        fresh = copy(repo, Path(temp)/'fresh')
-        script = fresh/'proc.py' # a file, since nbdev's workers are spawned
-        script.write_text("from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs(n_workers=2)\n")
-        error = run(fresh, f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
-        if error:
-            why = re.findall(r'^\w+Error: .*', error, re.M)[:1] + re.findall(r'^Exception: (.*?)(?:^"{3}|\Z)', error, re.M | re.S)[:1]
-            return ['the pages cannot be made: ' + ('\n'.join(why) or error[-3000:])]
-        for path in notebooks(repo):
-            if not (made := fresh/'_proc'/path.name).exists():
-                faults.append(f'{path.name}: no page')
-                continue
-            cells = read(made)['cells']
-            page = '\n'.join(source(c) + ''.join(map(texts, c.get('outputs', []))) for c in cells)
-            if not page.startswith('---'): faults.append(f'{path.name}: the page has no front matter')
-            if any(d.startswith('code-fold') for c in cells for d in directives(c)): faults.append(f'{path.name}: code is folded on the page')
-            behind = {body(c): source(after) for c, after in zip(cells, [*cells[1:], {'source': ''}]) if not {'echo: false', 'include: false'} & set(directives(c))}
-            for cell in filter(exported, code(read(path))):
-                names = defined(cell)
-                what = names[0] if names else f'cell {cell["id"]}'
-                if body(cell) not in behind: faults.append(f'{path.name}: {what} is not whole on the page')
-                elif public(names) and 'show_doc(' not in behind[body(cell)]: faults.append(f'{path.name}: the documentation of {what} is not behind its code')
-                faults += [f'{path.name}: {name} is not documented on the page' for name in public(names) if not re.search(rf'^### .*\b{name}\b', page, re.M)]
-        if render:
-            done = subprocess.run(['quarto', 'render', '--no-execute'], cwd=fresh/'_proc', capture_output=True, text=True, timeout=900)
-            if done.returncode: return [f'quarto render failed: {done.stderr[-3000:]}']
-            pages = {p.name for p in (fresh/'_proc'/'_docs').glob('*.html')}
-            faults += [f'{p.name}: no HTML' for p in notebooks(repo) if p.with_suffix('.html').name not in pages and re.sub(r'^\d+\w*?_', '', p.stem) + '.html' not in pages]
+    and behind it, where its name is public, its documentation; what is folded says what it is.
+    To document names nbdev runs the cells that export or import, and no others: one that also needs another cell's result fails here."""
+    proc, faults = made(repo)
+    for path in [] if faults else notebooks(repo):
+        if not (proc/path.name).exists():
+            faults.append(f'{path.name}: no page')
+            continue
+        cells = read(proc/path.name)['cells']
+        page = '\n'.join(source(c) + ''.join(map(texts, c.get('outputs', []))) for c in cells)
+        if not page.startswith('---'): faults.append(f'{path.name}: the page has no front matter')
+        folded = {body(c): c for c in cells if c['cell_type'] == 'code' and value(c, 'code-fold')}
+        faults += [f'{path.name}: cell {c["id"]} is folded without a code-summary' for c in folded.values() if not value(c, 'code-summary')]
+        behind = {body(c): source(after) for c, after in zip(cells, [*cells[1:], {'source': ''}]) if not {'echo: false', 'include: false'} & set(directives(c))}
+        for cell in filter(exported, code(read(path))):
+            names = defined(cell)
+            what = names[0] if names else f'cell {cell["id"]}'
+            if body(cell) in folded: faults.append(f'{path.name}: {what} is folded on the page')
+            if body(cell) not in behind: faults.append(f'{path.name}: {what} is not whole on the page')
+            elif public(names) and 'show_doc(' not in behind[body(cell)]: faults.append(f'{path.name}: the documentation of {what} is not behind its code')
+            faults += [f'{path.name}: {name} is not documented on the page' for name in public(names) if not re.search(rf'^### .*\b{name}\b', page, re.M)]
+    return faults
+
+def parameters(path):
+    "The parameters of all public functions, classes and patched methods of a module, by name."
+    body = ast.parse(path.read_text(encoding='utf-8')).body
+    classes = {n.name: n for n in body if isinstance(n, ast.ClassDef)}
+    def of(node):
+        if isinstance(node, ast.ClassDef):
+            if init := next((n for n in node.body if getattr(n, 'name', '') == '__init__'), None): return of(init)[1:]
+            fields = [n.target.id for n in node.body if isinstance(n, ast.AnnAssign)] if any('dataclass' in ast.unparse(d) for d in node.decorator_list) else []
+            return list(dict.fromkeys([p for b in node.bases if ast.unparse(b) in classes for p in of(classes[ast.unparse(b)])] + fields))
+        a = node.args
+        return [p.arg for p in [*a.posonlyargs, *a.args, a.vararg, *a.kwonlyargs, a.kwarg] if p]
+    found = {}
+    for node in body:
+        if not hasattr(node, 'name') or node.name[0] == '_': continue
+        patched = any(ast.unparse(d).startswith('patch') for d in node.decorator_list)
+        found[f'{ast.unparse(node.args.args[0].annotation)}.{node.name}' if patched else node.name] = of(node)[patched:]
+    return found
+
+def check_reference(repo):
+    "Each public function, class and patched method has a table with the meaning of each of its parameters."
+    proc, faults = made(repo)
+    for module, path in homes(repo).items() if not faults else ():
+        docs = {name: ''.join(out['data']['text/markdown']) for name, out in documented(read(proc/path.name))}
+        for name, params in parameters(modules(repo)[module]).items():
+            for param in params:
+                row = re.search(rf'^\| `\**{param}` \|(?:.*\|)? (.*) \|$', docs.get(name, ''), re.M)
+                if not row: faults.append(f'{path.name}: the documentation of {name} has no row for {param}')
+                elif not row[1]: faults.append(f'{path.name}: the documentation of {name} has no meaning for {param}')
+    return faults
+
+def check_api(repo):
+    "The index has each name of `__all__` and each public method that is patched on, with what it is."
+    proc, faults = made(repo)
+    index = (proc/'api.qmd').read_text(encoding='utf-8') if not faults else ''
+    for module, path in homes(repo).items() if not faults else ():
+        [names] = [ast.literal_eval(n.value) for n in ast.parse(modules(repo)[module].read_text(encoding='utf-8')).body if isinstance(n, ast.Assign) and n.targets[0].id == '__all__']
+        section = index.partition(f'\n## {settings(repo)["lib_name"]}.{module}\n')[2].partition('\n## ')[0]
+        for name in dict.fromkeys([*names, *parameters(modules(repo)[module])]):
+            row = re.search(rf'^\|.*\[`{re.escape(name[max(name.find("."), 0):])}`\]\({module}\.html[^)]*\) \| (.*) \|$', section, re.M)
+            if not row: faults.append(f'api.qmd: {name} of {module} is missing')
+            elif not row[1]: faults.append(f'api.qmd: {name} of {module} is not explained')
+    return faults
+
+def check_links(repo):
+    "Links from page to page are relative, and what they point to is there."
+    proc, faults = made(repo)
+    nbs = {p.name: read(p) for p in proc.glob('*.ipynb')} | {p.name: {'cells': [{'cell_type': 'markdown', 'source': p.read_text(encoding='utf-8')}]} for p in proc.glob('*.qmd')}
+    html = {f: yaml.safe_load(source(nb['cells'][0]).split('---')[1]).get('output-file', Path(f).stem + '.html') for f, nb in nbs.items()}
+    there = {html[f]: anchors(nb) for f, nb in nbs.items()}
+    for f, nb in nbs.items():
+        text = '\n'.join(t for c in nb['cells'] for t in [*markdown(c), *(texts(o) for o in c.get('outputs', []) if 'text/html' in o.get('data', {}))])
+        text = re.sub(r'^```.*?^```|(?<!\[)`[^`]+`', '', text, flags=re.M | re.S) # code has no links
+        for link in re.findall(r'\]\(([^)\s]+)\)|\b(?:href|src)="([^"]+)"', text):
+            link = ''.join(link)
+            if link.startswith(settings(repo)['doc_host']) and '.html' in link: faults.append(f'{f}: the link {link} leaves the site')
+            if re.match(r'\w+:|//', link): continue
+            page, _, at = link.removeprefix('./').partition('#')
+            page = html.get(page, page) or html[f]
+            if page not in there and not (proc/page).is_file(): faults.append(f'{f}: {link} points to no page')
+            elif at and at not in there.get(page, ()): faults.append(f'{f}: {link} points to nothing on its page')
     return faults

@@ -13,8 +13,6 @@ CODE_BUDGET = 500
 BUDGETED = ['attention', 'block', 'sampling', 'model']
 LOOP_BUDGET = 240 # of the trainer
 NOT_IN_THE_LOOP = ['accelerate', 'signal', 'hashlib', 'shutil', 'tempfile', 'filelock', 'pathlib', 'os', 'torch.distributed']
-BADGE = ('[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
-         '(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{name})')
 
 
 # What is in a repository
@@ -54,7 +52,7 @@ def sidebar(repo):
     "Section and file of each page in the sidebar, in order; what stands outside of a section is of the section `Pages`."
     contents = yaml.safe_load((repo/'_quarto.yml').read_text(encoding='utf-8'))['website']['sidebar']['contents']
     entries = []
-    for item in contents: entries += [(item['section'], f) for f in item['contents']] if isinstance(item, dict) else [('Pages', item)]
+    for item in contents: entries += [(item['section'], f['href']) for f in item['contents']] if isinstance(item, dict) else [('Pages', item)]
     return entries
 
 def copy(repo, to):
@@ -68,6 +66,19 @@ def run(repo, *code):
     env |= {'PYTHONPATH': str(repo), 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'agg'}
     done = subprocess.run([sys.executable, '-c', '\n'.join(code)], cwd=repo, env=env, capture_output=True, text=True, timeout=600)
     return done.stdout + done.stderr if done.returncode else ''
+
+
+def colab(repo, name):
+    "The link that opens a notebook in Colab: of the tagged version, which is also the one that its first cell installs."
+    cfg = settings(repo)
+    return f'[Open in Colab](https://colab.research.google.com/github/{cfg["user"]}/{cfg["repo"]}/blob/v{cfg["version"]}/nbs/{name})'
+
+def minutes_to_read(nb):
+    "Prose at 200 words a minute, the code that a page shows unfolded at 20 lines a minute, in steps of five."
+    seen = [c for c in code(nb) if not {'hide', 'code-fold: true', 'echo: false', 'eval: false'} & set(directives(c))]
+    words = sum(len(source(c).split()) for c in nb['cells'] if c['cell_type'] == 'markdown')
+    lines = sum(bool(l.strip()) for c in seen for l in body(c).splitlines())
+    return max(5, 5 * round((words / 200 + lines / 20) / 5))
 
 
 # The package
@@ -177,15 +188,21 @@ def check_clean(repo):
     return faults
 
 def check_opening(repo):
-    "A notebook opens with its title and subtitle alone, then its badge, and has the hidden line that installs the package in Colab."
-    faults, cfg = [], settings(repo)
+    """A notebook opens with its title and subtitle alone, then the link to Colab with the times to read and to run it, which the home page repeats;
+    a hidden line installs the same version of the package there."""
+    faults, version = [], settings(repo)['version']
+    home = ''.join(source(c) for c in read(repo/'nbs'/'index.ipynb')['cells'])
     for path in notebooks(repo):
         cells = read(path)['cells']
         first, second = [(c['cell_type'], source(c).strip()) for c in cells[:2]]
         if first[0] != 'markdown' or not re.fullmatch(r'# [^\n]+\n\n> [^\n]+', first[1]): faults.append(f'{path.name}: the first cell is not a title and a one-line subtitle')
-        if second != ('markdown', BADGE.format(name=path.name, **{k: cfg[k] for k in ('user', 'repo', 'branch')})): faults.append(f'{path.name}: the second cell is not the badge that opens it in Colab')
-        if not any({'hide', 'eval: false'} <= set(directives(c)) and '[ -e /content ] && pip install' in source(c) for c in cells):
-            faults.append(f'{path.name}: no hidden cell installs the package in Colab')
+        times = re.fullmatch(re.escape(colab(repo, path.name)) + r' ((\d+) minutes to read, (less than one|\d+) to run)', second[1])
+        if not times: faults.append(f'{path.name}: the second cell is not the link that opens version {version} in Colab, and the times')
+        elif int(times[2]) != (n := minutes_to_read({'cells': cells})): faults.append(f'{path.name}: it takes {n} minutes to read, not {times[2]}')
+        elif path.name[:1].isdigit() and room(int(path.name[:2])) == 'lesson' and not re.search(rf'\]\({path.name}\)\*\* [^*\n]+ \*\({times[1]}\)\*', home):
+            faults.append(f'{path.name}: the home page has no card with its times')
+        if not any({'hide', 'eval: false'} <= set(directives(c)) and '[ -e /content ] && pip install' in source(c) and f'@v{version}"' in source(c) for c in cells):
+            faults.append(f'{path.name}: no hidden cell installs version {version} in Colab')
         if any(re.search(r'^\s*(from|import) nbdev|nbdev_export\(', source(c), re.M) for c in code({'cells': cells})): faults.append(f'{path.name}: needs nbdev, which Colab does not have')
     return faults
 
@@ -327,6 +344,11 @@ def check_quarto(repo):
     if listed[-1] == 'api.qmd': listed.pop()
     if listed != there: faults.append(f'the sidebar lists {listed}, but the notebooks are {there}')
     same = {'title': cfg['title'], 'description': cfg['description'], 'site-url': cfg['doc_host'] + cfg['doc_baseurl'], 'repo-url': cfg['git_url'], 'repo-branch': cfg['branch']}
+    for item in (i for i in site['sidebar']['contents'] if isinstance(i, dict)):
+        for f in item['contents']:
+            if f['href'] in there: # by its number and title
+                want = f'{f["href"][:2]} {source(read(repo/"nbs"/f["href"])["cells"][0]).splitlines()[0][2:]}'
+                if f['text'] != want: faults.append(f'the sidebar calls {f["href"]} {f["text"]}, not {want}')
     return faults + [f'_quarto.yml says {k}: {site.get(k)}, settings.ini {v}' for k, v in same.items() if site.get(k) != v]
 
 def body(cell):

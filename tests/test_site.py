@@ -98,13 +98,14 @@ def test_head(docs, repo, page):
 def test_body(docs, page):
     "Every picture has words for who does not see it, and every link within the site points to something."
     text = html(docs, page)
-    assert not [a for a in attributes(text, 'img') if not a.get('alt') and a.get('role') != 'presentation'], 'a picture without alt'
+    faults = [f'no alt: {a.get("src")}' for a in attributes(text, 'img') if not a.get('alt') and a.get('role') != 'presentation']
     for link in {a.get('href', '') for a in attributes(text, 'a')}:
         if link in ('', '#') or re.match(r'\w+:|//', link): continue
         to, _, at = link.removeprefix('./').partition('#')
         there = docs/(to or page)
-        assert there.is_file(), f'{link}: no such page'
-        if at: assert f'id="{at}"' in there.read_text(encoding='utf-8'), f'{link}: no such place'
+        if not there.is_file(): faults.append(f'{link}: no such page')
+        elif at and f'id="{at}"' not in there.read_text(encoding='utf-8'): faults.append(f'{link}: no such place')
+    assert not faults, faults
 
 @needs_quarto
 def test_navigation(docs, repo):

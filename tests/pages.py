@@ -87,10 +87,6 @@ def relink(text, site, there):
         return page + (at and '#' + at)
     return re.sub(re.escape(site) + r'/([\w-]+\.html)(?:#([\w.-]+))?', local, text)
 
-def badge(text):
-    "The badge of Colab becomes a link in words: the picture lies on another host."
-    return re.sub(r'\[!\[Open In Colab\]\(\S+?\)\]\((\S+?)\)', r'[Open in Colab](\1){.colab}', text)
-
 def texts(nb):
     "Each text of a page that Quarto reads as Markdown, with its holder and key."
     for c in nb['cells']:
@@ -156,7 +152,7 @@ def pages(repo):
     there = {front[f]['output-file']: anchors(nb) for f, nb in nbs.items()}
     for f, nb in nbs.items():
         nb['metadata'].pop('widgets', None) # Quarto would fetch a library for them
-        for holder, key in texts(nb): holder[key] = [badge(relink(''.join(holder[key]), site, there))]
+        for holder, key in texts(nb): holder[key] = [relink(''.join(holder[key]), site, there)]
         (proc/f).write_text(json.dumps(nb, indent=1, ensure_ascii=False), encoding='utf-8')
     (proc/'api.qmd').write_text(relink(api(nbs, front, modules, look), site, there), encoding='utf-8')
     (proc/'llms.txt').write_text(llms(cfg, site, front | {'api.qmd': API | {'output-file': 'api.html'}}, sidebar(repo)), encoding='utf-8')

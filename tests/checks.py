@@ -410,7 +410,8 @@ def parameters(path):
     return found
 
 def check_reference(repo):
-    "Each public function, class and patched method has a table with the meaning of each of its parameters."
+    """Each public function, class and patched method has a table with each of its parameters, and says what it means:
+    in the table, or in the text below it, or by a type that is a class of this package."""
     proc, faults = made(repo)
     for module, path in homes(repo).items() if not faults else ():
         docs = {name: ''.join(out['data']['text/markdown']) for name, out in documented(read(proc/path.name))}
@@ -418,7 +419,7 @@ def check_reference(repo):
             for param in params:
                 row = re.search(rf'^\| `\**{param}` \|(?:.*\|)? (.*) \|$', docs.get(name, ''), re.M)
                 if not row: faults.append(f'{path.name}: the documentation of {name} has no row for {param}')
-                elif not row[1]: faults.append(f'{path.name}: the documentation of {name} has no meaning for {param}')
+                elif not row[1] and '](' not in row[0] and f'`{param}`' not in docs[name].rpartition(':::')[2]: faults.append(f'{path.name}: the documentation of {name} has no meaning for {param}')
     return faults
 
 def check_api(repo):

@@ -16,7 +16,7 @@ import yaml
 from fastcore.docments import docments
 from nbdev.doclinks import NbdevLookup
 from nbdev.serve import proc_nbs
-from checks import anchor, anchors, documented, markdown, notebooks, settings, sidebar, source
+from checks import anchor, anchors, directives, documented, markdown, notebooks, settings, sidebar, source
 
 
 # Documentation: a signature, a table of the parameters, the docstring
@@ -87,6 +87,13 @@ def relink(text, site, there):
         return page + (at and '#' + at)
     return re.sub(re.escape(site) + r'/([\w-]+\.html)(?:#([\w.-]+))?', local, text)
 
+def raw(nb):
+    "HTML that a cell of the home page made goes into the page as it stands. Else Quarto would fetch two libraries for it."
+    for c in nb['cells']:
+        for out in c.get('outputs', []):
+            data = out.get('data', {})
+            if 'text/html' in data and 'echo: false' in directives(c): out['data'] = {'text/markdown': ['```{=html}\n', *data['text/html'], '\n```']}
+
 def texts(nb):
     "Each text of a page that Quarto reads as Markdown, with its holder and key."
     for c in nb['cells']:
@@ -151,6 +158,7 @@ def pages(repo):
     for f, module in modules.items(): document(nbs[f], module, look, f'{cfg["git_url"]}/blob/{cfg["branch"]}')
     there = {front[f]['output-file']: anchors(nb) for f, nb in nbs.items()}
     for f, nb in nbs.items():
+        raw(nb)
         nb['metadata'].pop('widgets', None) # Quarto would fetch a library for them
         for holder, key in texts(nb): holder[key] = [relink(''.join(holder[key]), site, there)]
         (proc/f).write_text(json.dumps(nb, indent=1, ensure_ascii=False), encoding='utf-8')

@@ -4,7 +4,7 @@
     python tests/refresh.py                            run them all, in order
     python tests/refresh.py --readme                   only write README.md from nbs/index.ipynb
 """
-import argparse, json, os, re, sys, tempfile, time
+import argparse, html, json, os, re, sys, tempfile, time
 from pathlib import Path
 
 import nbformat
@@ -92,6 +92,34 @@ def readme(root=root):
     return re.sub(r'\n{3,}', '\n\n', MarkdownExporter().from_notebook_node(nb)[0].strip()) + '\n'
 
 
+def card(root=root):
+    "The picture for README.md and for links to the site: what the three models on the home page did there."
+    import matplotlib.pyplot as plt
+    home = (root/'nbs'/'index.ipynb').read_text(encoding='utf-8')
+    shown = next(''.join(c['outputs'][0]['data']['text/html']) for c in json.loads(home)['cells'] if c.get('outputs') and 'data-painted' in str(c['outputs']))
+    said = {k: html.unescape(v) for k, v in re.findall(r'data-(\w+)="([^"]*)"', shown)}
+    told = json.loads((root/'mingpt_nb'/'live'/'pictures.json').read_text())
+    def pixels(ids): return [[tuple(bytes.fromhex(told['colours'][i])) if i is not None else (255, 255, 255) for i in ids[r:r + 16]] for r in range(0, 256, 16)]
+    *made, real = json.loads(said['painted'])
+    blue, grey = '#1b5e9e', '#5b6570'
+    with plt.style.context('default'), plt.rc_context({'font.family': 'DejaVu Sans'}):
+        fig = plt.figure(figsize=(12, 6.3), dpi=100, facecolor='white')
+        fig.text(.04, .88, 'mingpt_nb', size=34, weight='bold', color=blue)
+        fig.text(.04, .81, 'a GPT that you can take in whole: read it, run it, install it', size=17, color=grey)
+        fig.text(.04, .72, 'It writes', size=17, weight='bold')
+        fig.text(.04, .66, said['written'], size=11, family='DejaVu Sans Mono', va='top', linespacing=1.6)
+        fig.text(.55, .72, 'It completes half a picture', size=17, weight='bold')
+        for i, (word, ids) in enumerate([('given', real[:128] + [None] * 128), *[(f'model {n}', ids) for n, ids in enumerate(made, 1)], ('real', real)]):
+            ax = fig.add_axes((.55 + .143 * (i % 3), .38 - .33 * (i // 3), .13, .13 * 12 / 6.3))
+            ax.imshow(pixels(ids), interpolation='nearest')
+            ax.set_title(word, size=13, color=grey, loc='left', pad=3)
+            ax.axis('off')
+        fig.text(.04, .155, 'It adds', size=17, weight='bold')
+        fig.text(.04, .07, f'{said["numbers"].strip("[]").replace(", ", " + ")} = {said["sum"]}', size=26, family='DejaVu Sans Mono')
+        fig.savefig(root/'nbs'/'card.png')
+        plt.close(fig)
+
+
 def live(root=root, trained=None):
     """Train the models of the lessons by their commands, and pack them for the pages, with what else their pictures need.
     `trained`: a folder that already has them, in shakespeare, cifar10 and adder."""
@@ -113,7 +141,8 @@ def live(root=root, trained=None):
         for name, tok in letters.items(): (to/f'{name}.bin').write_bytes(pack_model(GPT.from_pretrained(at/name), tok))
         palette = load_palette(at/'cifar10')
     pictures, labels = load_cifar10('test')
-    one_each = [(labels == k).nonzero()[0].item() for k in range(len(CLASSES))] # the first of each class
+    clear = 2, 2, 3, 2, 1, 0, 3, 2, 1, 1 # of the first four of each class, one that can be recognised at this size
+    one_each = [(labels == k).nonzero()[n].item() for k, n in enumerate(clear)]
     store('pictures.json', to_paint(palette, palette.encode(shrink(pictures[one_each], 16)), CLASSES))
     store('merges.json', train_merges(shakespeare_text()[0], 256))
 
@@ -131,3 +160,4 @@ if __name__ == '__main__':
         refresh(path)
         print(f'{path.name}: {time.time() - start:.0f} s', flush=True)
     (root/'README.md').write_text(readme(), encoding='utf-8')
+    card()

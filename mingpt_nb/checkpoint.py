@@ -35,7 +35,9 @@ class StopOnSignal:
     on_error = after_fit
 
 # %% ../nbs/20_checkpoint.ipynb #b09c9904
-def data_fingerprint(data:Dataset)->str: # SHA-256; None for data that are drawn anew each time
+def data_fingerprint(
+    data:Dataset # its items are tuples of tensors; the first and the last are read
+)->str: # SHA-256; None for data that are drawn anew each time
     "What tells one data set from another. A data set with epochs is left in its first."
     import hashlib
     def look():
@@ -195,8 +197,11 @@ def save(self:Checkpoint, trainer:Trainer):
 
 # %% ../nbs/20_checkpoint.ipynb #aa302f0c
 @patch
-def write_files(self:Checkpoint, trainer:Trainer, part:Path, state:dict)->str:
-    "Fill the folder of a checkpoint; returns which file has new best weights, or ''."
+def write_files(self:Checkpoint, trainer:Trainer,
+    part:Path, # the folder of the checkpoint, still empty
+    state:dict # what `Trainer.state_dict` gave
+)->str: # which file has new best weights, or ''
+    "Fill the folder of a checkpoint."
     from safetensors.torch import save_file
     save_file(name_tensors(trainer, state), part/'tensors.safetensors')
     for name, write in self.extra_files.items(): write(part/name)
@@ -304,7 +309,9 @@ def read_checkpoint(
     return at, about
 
 # %% ../nbs/20_checkpoint.ipynb #7d2bb3b5
-def verify_file(file:Path, sha256:str # that it should have
+def verify_file(
+    file:Path, # in the folder of its checkpoint
+    sha256:str # that it should have
 ):
     """Raises `ValueError` for a file of a checkpoint that is missing or not what was saved;
     it names the checkpoints beside it."""
@@ -372,7 +379,10 @@ def resume(self:Checkpoint,
 
 # %% ../nbs/20_checkpoint.ipynb #5ff355fd
 @patch
-def compare(self:Checkpoint, trainer:Trainer, at:Path, about:dict):
+def compare(self:Checkpoint, trainer:Trainer,
+    at:Path, # a checkpoint
+    about:dict # what is in its `trainer.json`
+):
     "Raises `ValueError`, by name, where this run is another one than that in `at`."
     import tempfile
     mine = self.describe(trainer)
@@ -389,7 +399,8 @@ def compare(self:Checkpoint, trainer:Trainer, at:Path, about:dict):
                                  f"{at/name} is not what this run has")
 
 # %% ../nbs/20_checkpoint.ipynb #a4d01057
-def read_tensors(trainer:Trainer, file)->dict: # model and optimizers, as in `Trainer.state_dict`
+def read_tensors(trainer:Trainer, file # safetensors, of a checkpoint
+)->dict: # model and optimizers, as in `Trainer.state_dict`
     """What `name_tensors` took apart. Raises `ValueError` for a file that holds no tensors,
     or others than the trainer has."""
     from safetensors import SafetensorError
@@ -406,7 +417,10 @@ def read_tensors(trainer:Trainer, file)->dict: # model and optimizers, as in `Tr
     return dict(model=weights, optimizers=optimizers)
 
 # %% ../nbs/20_checkpoint.ipynb #bd4c7b03
-def read_history(at:Path, step:int)->list: # a dictionary for each step
+def read_history(
+    at:Path, # a checkpoint
+    step:int # the step that it was taken at, 0 or more
+)->list: # a dictionary for each step
     "Raises `ValueError` for a file that is no history of so many steps."
     file = at/'history.jsonl'
     try: history = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]

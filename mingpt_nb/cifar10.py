@@ -126,7 +126,7 @@ def nearest_colour(
 def spread_out(
     pixels:torch.Tensor, # (N, 3), float
     k:int, # how many to choose
-    generator:torch.Generator
+    generator:torch.Generator # of the draws, on the CPU
 )->torch.Tensor: # (k, 3)
     "Choose pixels that are far from each other (k-means++, Arthur and Vassilvitskii 2007)."
     chosen, far = [pixels[0]], torch.full((len(pixels),), math.inf)
@@ -144,7 +144,7 @@ def kmeans(
     pixels:torch.Tensor, # (N, 3)
     k:int=512, # colours
     steps:int=20, # improvements
-    seed:int=0
+    seed:int=0 # of the colours to begin with
 )->torch.Tensor: # (k, 3), float, from dark to light
     """A palette for `pixels` (Lloyd 1982).
     Raises `ValueError` when there are fewer pixels than colours."""

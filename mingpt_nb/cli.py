@@ -16,7 +16,8 @@ import tyro
 from .settings import CHANGEABLE, COMMANDS, NOT_STORED
 
 # %% ../nbs/99_cli.ipynb #323c0c65
-def one_line(box:str)->str:
+def one_line(box:str # as tyro prints it, with its frame
+)->str:
     "What a box of tyro's says: its first part, and what was perhaps meant."
     words = ' '.join(re.sub('[│╭╮╰╯]', ' ', box).split())
     _, what, *more = [*re.split('[─-]{4,}', words), ''] # behind the title; parts between rules

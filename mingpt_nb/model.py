@@ -257,7 +257,10 @@ def generate(self:GPT,
     generator:torch.Generator=None, use_cache:bool=True, # as in `stream`
     lengths:list=None, stop:tuple=() # as in `stream`
 )->torch.Tensor: # (B, T + max_new_tokens), prompts first; less when all rows have ended
-    "Continue each row of `idx`. Raises what `stream` raises."
+    """Continue each row of `idx`. The settings are those of `stream`: with `do_sample`,
+    `generator` draws each token from the `top_k` likeliest (None: from all), at a `temperature`
+    above 0; the first `lengths` tokens of each row (None: all) are its prompt.
+    Raises what `stream` raises."""
     new = list(self.stream(idx, max_new_tokens, temperature, do_sample, top_k, top_p,
                            generator, use_cache, lengths, stop))
     shortest = min(lengths or [idx.shape[1]])

@@ -163,7 +163,8 @@ def fit(self:Run,
 
 # %% ../nbs/98_run.ipynb #9a1e0003
 @patch
-def judge(self:Run, *callbacks):
+def judge(self:Run, *callbacks # as in `fit`
+):
     "Measure a run where it was stopped, and save what is best; its history is not changed by that."
     t = self.trainer
     last = t.history[-1]
@@ -172,12 +173,16 @@ def judge(self:Run, *callbacks):
     t.history[-1] = last
 
 # %% ../nbs/98_run.ipynb #9a1e0004
-def announce(what:str, model:GPT):
+def announce(what:str, # the data, in words
+    model:GPT
+):
     "Say what is trained on, and how large the model is."
     print(f"{what}\nmodel: {model.num_params():,} parameters", flush=True)
 
 # %% ../nbs/98_run.ipynb #9a1e0005
-def farewell(folder, pictures:str='' # more files, in words, such as 'samples.png and '
+def farewell(
+    folder, # of the run
+    pictures:str='' # more files, in words, such as 'samples.png and '
 ):
     "Say where everything is."
     print(f"The model is in {folder}, with {pictures}its curve in loss.png. "
@@ -344,7 +349,7 @@ def save_completions(
     ids:torch.Tensor, # pictures, (N, side * side)
     path, # of the PNG
     ways:int=4, # completions of each
-    seed:int=0
+    seed:int=0 # way i is drawn with seed + i
 ):
     "In each row: the upper half that is given, so many ways to go on, the original."
     from matplotlib.image import imsave
@@ -375,7 +380,11 @@ def prepare(
 # %% ../nbs/98_run.ipynb #3f865710
 class PaintSamples:
     "Paints a sheet at each evaluation; a callback."
-    def __init__(self, run, palette, seed): self.run, self.palette, self.seed = run, palette, seed
+    def __init__(self,
+        run, # a `Run`
+        palette:Palette, # that its model is trained with
+        seed:int # of the draw, the same at each evaluation
+    ): self.run, self.palette, self.seed = run, palette, seed
 
     def after_eval(self, trainer):
         model = unwrapped_model(trainer)
@@ -442,7 +451,10 @@ def own_tokenizer(
     return tok
 
 # %% ../nbs/98_run.ipynb #98b30004
-def drawing(settings, temperature:float)->dict: # arguments of `stream_text`
+def drawing(
+    settings, # a `Sample` or a `Gpt2`
+    temperature:float # above 0
+)->dict: # arguments of `stream_text`
     "How the next token is drawn. Raises `ValueError` for a seed out of range."
     s = settings
     if s.seed is not None and not 0 <= s.seed < 2**32:

@@ -20,16 +20,17 @@ from .checkpoint import Checkpoint
 
 # %% ../nbs/21_scale.ipynb #8b1e0001
 def local(t:torch.Tensor)->torch.Tensor:
-    "This process's part of a tensor; one that is not spread is all of it."
+    "This process's part of `t`; a tensor that is not spread is all of it."
     return getattr(t, '_local_tensor', t)
 
 # %% ../nbs/21_scale.ipynb #8b1e0002
 def gather(t:torch.Tensor)->torch.Tensor:
-    "A tensor in one piece. Where it is spread over processes, all must call this at once."
+    "All of `t` in one piece. Where it is spread over processes, all must call this at once."
     return t.full_tensor() if hasattr(t, 'full_tensor') else t
 
 # %% ../nbs/21_scale.ipynb #ee464fe8
-def nbytes(tensors)->int: # bytes in this process
+def nbytes(tensors # an iterable of them
+)->int: # bytes in this process
     "How much memory tensors take."
     return sum(local(t).numel() * t.element_size() for t in tensors)
 
@@ -167,7 +168,8 @@ class DistributedTrainer(Trainer):
         if not shard: self.forward = self.accelerator.prepare_model(self.model)
 
 # %% ../nbs/21_scale.ipynb #8a1e0011
-def shard_model(model:torch.nn.Module)->torch.nn.Module:
+def shard_model(model:GPT # on its device; it is changed in place
+)->torch.nn.Module:
     "Spread a GPT over all processes, block by block (PyTorch's `fully_shard`)."
     from torch.distributed.fsdp import fully_shard
     for part in (*model.transformer.h, model): fully_shard(part, reshard_after_forward=True)
@@ -175,14 +177,19 @@ def shard_model(model:torch.nn.Module)->torch.nn.Module:
 
 # %% ../nbs/21_scale.ipynb #8a1e0012
 @patch
-def all_reduce(self:DistributedTrainer, values:torch.Tensor)->torch.Tensor: # of the same shape
+def all_reduce(self:DistributedTrainer, values:torch.Tensor # of this process, on its device
+)->torch.Tensor: # of the same shape
     "The sums over all processes; with one process, the numbers themselves."
     return self.accelerator.reduce(values, 'sum')
 
 # %% ../nbs/21_scale.ipynb #8a1e0014
 @patch
-def loader(self:DistributedTrainer, data:Dataset, order:list, seed:int=0): # yields pairs (x, y)
-    "This process's share of each batch, (B / world, T) each; `seed` is for what the workers draw."
+def loader(self:DistributedTrainer,
+    data:Dataset, # the same in all processes
+    order:list, # the numbers of its examples, as they are to come; the same in all processes
+    seed:int=0 # for what the workers draw
+): # yields pairs (x, y), (B / world, T) each
+    "This process's share of each batch."
     c, W, order = self.config, self.world_size, list(order)
     whole = [order[i:i + c.batch_size] for i in range(0, len(order), c.batch_size)]
     mine = [(b * W)[:math.ceil(len(b) / W) * W][self.rank::W] for b in whole]
@@ -196,7 +203,10 @@ def loader(self:DistributedTrainer, data:Dataset, order:list, seed:int=0): # yie
 
 # %% ../nbs/21_scale.ipynb #8a1e0016
 @patch
-def backward(self:DistributedTrainer, x:torch.Tensor, y:torch.Tensor)->tuple: # as in `Trainer`
+def backward(self:DistributedTrainer,
+    x:torch.Tensor, # ids of this process, (B / world, T)
+    y:torch.Tensor # targets, (B / world, T)
+)->tuple: # as in `Trainer`
     "The gradients of the mean over all processes' targets."
     torch.manual_seed(torch.initial_seed() + 500_009 * self.rank) # each draws its own dropout
     pieces, n = self.config.gradient_accumulation_steps, y.numel()
@@ -219,7 +229,8 @@ def backward(self:DistributedTrainer, x:torch.Tensor, y:torch.Tensor)->tuple: # 
 
 # %% ../nbs/21_scale.ipynb #8a1e0017
 @patch
-def sync_gradients(self:DistributedTrainer, now:bool):
+def sync_gradients(self:DistributedTrainer, now:bool # is this the last micro-batch?
+):
     "Copies exchange gradients with the last micro-batch only."
     if not self.sharded and self.world_size > 1: self.forward.require_backward_grad_sync = now
 
@@ -231,7 +242,8 @@ def clip_gradients(self:DistributedTrainer)->torch.Tensor: # the gradient norm b
 
 # %% ../nbs/21_scale.ipynb #8a1e0019
 @patch
-def call(self:DistributedTrainer, moment:str):
+def call(self:DistributedTrainer, moment:str # as in `Trainer`
+):
     "Where one process asked to stop before the sums of a step were taken, all stop after it."
     if moment == 'before_fit': self.stop_asked = False
     Trainer.call(self, moment)

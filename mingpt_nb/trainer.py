@@ -109,7 +109,7 @@ class Trainer:
 # %% ../nbs/08_trainer.ipynb #341e94e1
 @patch
 def call(self:Trainer, moment:str):
-    """Call the method of this name of each callback that has it, in order, with the trainer.
+    """Call the method named `moment` of each callback that has it, in order, with the trainer.
     The moments are before_fit, after_step, after_eval, after_fit and on_error."""
     for callback in self.callbacks: getattr(callback, moment, lambda trainer: None)(self)
 
@@ -164,7 +164,8 @@ def train_step(self:Trainer, x:torch.Tensor, y:torch.Tensor)->dict: # for the hi
 # %% ../nbs/08_trainer.ipynb #5200f8da
 @patch
 def backward(self:Trainer, x:torch.Tensor, y:torch.Tensor)->tuple: # mean loss; tokens
-    "Add up the gradients of a batch's mean loss, micro-batch by micro-batch."
+    """Add up the gradients of the mean loss of ids `x` and targets `y`, (B, T) each,
+    micro-batch by micro-batch."""
     n, loss, pieces = (y != -100).sum().item(), 0., self.config.gradient_accumulation_steps
     if not n: raise ValueError(f"step {self.step + 1}: no target counts, all of y is -100")
     for xb, yb in zip(x.chunk(pieces), y.chunk(pieces)):
@@ -186,7 +187,8 @@ def clip_gradients(self:Trainer)->torch.Tensor: # the gradient norm before
 # %% ../nbs/08_trainer.ipynb #7a1e0005
 @patch
 def update(self:Trainer, lr:float, skip:torch.Tensor):
-    "Let the optimizers step; where the flag `skip`, on the device, is True, nothing changes."
+    """Let the optimizers step at the learning rate `lr`.
+    Where the flag `skip`, on the device, is True, nothing changes."""
     self.in_update = True
     for o in self.optimizers:
         for group in o.param_groups: group['lr'] = lr
@@ -198,7 +200,7 @@ def update(self:Trainer, lr:float, skip:torch.Tensor):
 # %% ../nbs/08_trainer.ipynb #f8121377
 @patch
 def current_lr(self:Trainer, tokens:int)->float: # above or at 0
-    "The learning rate of the step that ends at so many tokens."
+    "The learning rate of the step that ends when the run has read `tokens`."
     c, step_tokens = self.config, tokens / (self.step + 1) # so far, on average
     planned = c.final_tokens or (self.total_steps + 1) * step_tokens # so that the last one moves
     warmup = planned / 20 if c.warmup_tokens is None else c.warmup_tokens
@@ -207,7 +209,7 @@ def current_lr(self:Trainer, tokens:int)->float: # above or at 0
 # %% ../nbs/08_trainer.ipynb #cf1dae72
 @patch
 def batches(self:Trainer, epoch:int, skip:int=0): # yields pairs (x, y), (B, T) each
-    """The batches of an epoch (0, 1, …), without the first `skip`,
+    """The batches of `epoch` (0, 1, …), without the first `skip`,
     in an order that only (seed, epoch) decide."""
     c, data, seed = self.config, self.train_dataset, self.config.seed * 1_000_003 + epoch
     if hasattr(data, 'set_epoch'): data.set_epoch(epoch)
@@ -217,7 +219,7 @@ def batches(self:Trainer, epoch:int, skip:int=0): # yields pairs (x, y), (B, T) 
 # %% ../nbs/08_trainer.ipynb #b8c0cf2c
 @patch
 def loader(self:Trainer, data:Dataset, order:list, seed:int=0): # yields pairs (x, y), (B, T) each
-    "The examples of `data` in this order, in batches; `seed` is for what the workers draw."
+    "The examples of `data` numbered in `order`, in batches; `seed` is for what the workers draw."
     c, generator = self.config, torch.Generator().manual_seed(seed)
     return DataLoader(data, c.batch_size, sampler=order, num_workers=c.num_workers,
                       pin_memory=self.device.type == 'cuda', generator=generator)
@@ -296,7 +298,7 @@ def state_dict(self:Trainer)->dict: # tensors as they are, not copied
 # %% ../nbs/08_trainer.ipynb #7a1e000f
 @patch
 def load_state_dict(self:Trainer, state:dict):
-    "Be where `state_dict` was called. Raises what PyTorch's functions of this name raise."
+    "Be where `state_dict` gave `state`. Raises what PyTorch's functions of this name raise."
     self.model.load_state_dict(state['model'])
     for o, saved in zip(self.optimizers, state['optimizers']): o.load_state_dict(saved)
     self.scaler.load_state_dict(state['scaler'])

@@ -75,9 +75,13 @@ def unpack_model(
     return model.eval(), CharTokenizer(letters) if letters else None
 
 # %% ../nbs/27_explore.ipynb #27a10015
-def live_file(name:str)->str: # the text of a file of the package's folder `live`
+def live_file(
+    name:str # such as gpt.js
+)->str:
+    "The text of a file of the package's folder `live`."
     return (files('mingpt_nb')/'live'/name).read_text(encoding='utf-8')
 
+# %% ../nbs/27_explore.ipynb #27a1002c
 def live_module(
     picture:str # writer, next, attention, tokens, painter, adder or training
 )->str: # an ES module for anywidget
@@ -139,10 +143,13 @@ def attention(
     return widget
 
 # %% ../nbs/27_explore.ipynb #27a10021
-def byte_merges(tok:BPETokenizer)->list: # pairs of ids; pair n becomes 256 + n
-    "Its merges, with bytes for the ids below 256. GPT-2 has these in another order."
+def byte_merges(
+    tok:BPETokenizer # GPT-2's has the bytes in another order
+)->list: # pairs of ids; pair n becomes 256 + n
+    "The merges of a tokenizer, with bytes for the ids below 256."
     return [[tok.order[i] if i < 256 else i for i in pair] for pair in tok.merges]
 
+# %% ../nbs/27_explore.ipynb #27a1002d
 def tokens(
     tok:BPETokenizer, # whose merges are shown
     text:str # to begin with
@@ -155,11 +162,13 @@ def to_paint(
     palette:Palette,
     ids:torch.Tensor, # pictures, (N, side * side), from `Palette.encode`
     names # a word for each, (N,)
-)->dict: # what the picture asks for
+)->dict:
+    "What the painter asks for: the side, the colours, and the pictures with their names."
     colours = [bytes(c).hex() for c in palette.colours.to(torch.uint8).tolist()]
     pictures = [dict(name=n, ids=row) for n, row in zip(names, ids.tolist())]
     return dict(side=math.isqrt(ids.shape[1]), colours=colours, pictures=pictures)
 
+# %% ../nbs/27_explore.ipynb #27a1002e
 def painter(
     model:GPT, # of pictures
     palette:Palette, # that it was trained with
@@ -172,7 +181,8 @@ def painter(
 # %% ../nbs/27_explore.ipynb #27a10028
 class Watch:
     "A callback that shows a run in a live picture, and ends it when its button is pressed."
-    def __init__(self, sample=None # a function of the model that gives a text, after each evaluation
+    def __init__(self,
+        sample=None # a function of the model that gives a text, called after each evaluation
     ):
         self.sample, self.shown, self.words = sample, 0, ''
         self.widget = live('training', points=dict(training=[], held_out=[], lr=[]), sample='',

@@ -141,7 +141,7 @@ FAULTS = {
     'another name than the title': (check_quarto, replace('_quarto.yml', '01 Tokenizer', '01 Tokens'), 'not 01 Tokenizer'),
     'another title than in the settings': (check_quarto, replace('settings.ini', 'description = ', 'description = not '), 'description'),
     'an index before the last page': (check_quarto, replace('_quarto.yml', 'href: 01_tokenizer.ipynb', 'href: api.qmd'), 'sidebar'),
-    'a section out of order': (check_quarto, replace('_quarto.yml', '    contents:\n', '    contents:\n      - section: Last\n        contents: [99_cli.ipynb]\n'), 'sidebar'),
+    'a section out of order': (check_quarto, replace('_quarto.yml', '    contents:\n', '    contents:\n      - section: Last\n        contents: [{text: "99 The command", href: 99_cli.ipynb}]\n'), 'sidebar'),
     'a picture without a label': (check_figures, picture(label=''), 'label: fig-'),
     'a label for something else': (check_figures, picture(label='tbl-planted'), 'label: fig-'),
     'a label in two notebooks': (check_figures, lambda r: (picture()(r), picture(number=4)(r)), 'used twice: fig-planted'),
@@ -163,7 +163,8 @@ FAULTS = {
         'RandomChunks of data is missing', 'split of data is not explained'),
     'links to no page, no anchor and no file': (check_links, small(prose('[1](datum.html#split) [2](data.html#splat) [3](index.ipynb#splat) [4](#splat) <img src="live/splat.js">')),
         'datum.html#split points to no page', 'data.html#splat points to nothing', 'index.ipynb#splat points to nothing', ': #splat points to nothing', 'live/splat.js points to no page'),
-    'a link by the whole address': (check_links, small(replace('tests/pages.py', 'return re.sub(re.escape(site)', "return re.sub(re.escape('planted')")), 'leaves the site'),
+    'a link by the whole address': (check_links, small(lambda r: (replace('tests/pages.py', 'return re.sub(re.escape(site)', "return re.sub(re.escape('planted')")(r),
+        prose('[1](https://mingpt-nb.github.io/mingpt_nb/data.html)')(r))), 'leaves the site'),
 }
 
 

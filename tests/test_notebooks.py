@@ -16,8 +16,8 @@ for name, source in json.load(sys.stdin):
 @pytest.fixture
 def run(mingpt, repo, quiet_env, tmp_path):
     "A function that runs a notebook: whether it passed, and what it printed. Which cells it skips is as in `nbdev_test`."
-    env = quiet_env | {'PATH': os.pathsep.join([str(mingpt.python.parent), os.environ['PATH']]), 'IPYTHONDIR': str(tmp_path/'ipython'),
-                       'PYTHONIOENCODING': 'utf-8', 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}
+    env = quiet_env | {'PATH': os.pathsep.join([str(mingpt.python.parent), os.environ['PATH']]), 'VIRTUAL_ENV': str(mingpt.python.parent.parent), # which IPython looks at, too
+                       'IPYTHONDIR': str(tmp_path/'ipython'), 'PYTHONIOENCODING': 'utf-8', 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}
     (folder := tmp_path/'content').mkdir()
 
     def run(nb, slow=False):
@@ -46,7 +46,7 @@ def test_notebook(notebook, request, run):
 def test_a_red_cell_is_seen(run):
     "A cell that fails fails the notebook, by default only if it is not slow, and cells that are never to run don't."
     def passes(*cells, **keys): return run({'cells': [{'cell_type': 'code', 'id': f'c{i}', 'source': [s]} for i, s in enumerate(cells)]}, **keys)
-    assert passes('x = 1', 'assert x == 1')[0]
+    assert passes('x = 1', 'assert x == 1', 'import sys, mingpt_nb; assert mingpt_nb.__file__.startswith(sys.prefix)')[0]
     passed, out = passes('x = 1', 'assert x == 2', 'print("it went on")')
     assert not passed and 'AssertionError' in out and 'in cell c1' in out and 'it went on' not in out
     assert passes('#| slow\nassert False', '#| eval: false\nassert False', '#| notest\nassert False')[0]

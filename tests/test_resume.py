@@ -1,5 +1,5 @@
 "Runs that are killed, stopped, spoilt and spread over processes: what is left of them goes on to the bit."
-import io, json, multiprocessing, os, pickle, random, re, resource, shlex, shutil, signal, subprocess, sys, time
+import io, json, multiprocessing, os, pickle, random, re, shlex, shutil, signal, subprocess, sys, time
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,8 @@ from mingpt_nb.files import file_digest as digest
 from mingpt_nb.model import GPT, GPTConfig
 from mingpt_nb.tokenizer import CharTokenizer
 from mingpt_nb.trainer import BestWeights, Trainer, TrainerConfig
+
+resource = pytest.importorskip('resource', reason='Windows has other signals and processes')
 
 SPEECH = 'KING:\nWho goes there, at this hour, and with no lamp?\n\nGUARD:\nA friend, my lord, that brings you word of rain.\n\n'
 LETTERS = 'abcdefghijklmnopqrst'

@@ -96,3 +96,15 @@ def mingpt(built, tmp_path_factory, quiet_env):
 
     run.start, start.env, run.python, run.env = start, env, python, env
     return run
+
+
+@pytest.fixture(scope='module')
+def browser():
+    "A browser of this machine."
+    api = pytest.importorskip('playwright.sync_api')
+    path = shutil.which('chromium') or shutil.which('google-chrome')
+    if not path: pytest.skip('there is no Chromium here')
+    with api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        yield browser
+        browser.close()

@@ -87,12 +87,17 @@ def relink(text, site, there):
         return page + (at and '#' + at)
     return re.sub(re.escape(site) + r'/([\w-]+\.html)(?:#([\w.-]+))?', local, text)
 
+DRAWING = '<div data-drawing="map.svg"><img src="live/map.svg" alt="A map of the GPT: each part of it and the lesson that builds it"></div>'
+
 def raw(nb):
-    "HTML that a cell of the home page made goes into the page as it stands. Else Quarto would fetch two libraries for it."
+    """HTML that a cell of the home page made goes into the page as it stands: else Quarto would fetch two libraries for it.
+    Only a drawing is put there by `page.js`, since links in it would stop Quarto's own script."""
     for c in nb['cells']:
         for out in c.get('outputs', []):
             data = out.get('data', {})
-            if 'text/html' in data and 'echo: false' in directives(c): out['data'] = {'text/markdown': ['```{=html}\n', *data['text/html'], '\n```']}
+            if 'text/html' not in data or 'echo: false' not in directives(c): continue
+            html = ''.join(data['text/html'])
+            out['data'] = {'text/markdown': ['```{=html}\n', DRAWING if html.startswith('<svg') else html, '\n```']}
 
 def texts(nb):
     "Each text of a page that Quarto reads as Markdown, with its holder and key."

@@ -55,17 +55,6 @@ def site(repo, live, tmp_path_factory):
     yield f'http://127.0.0.1:{server.server_port}/'
     server.shutdown()
 
-@pytest.fixture(scope='module')
-def browser():
-    "A browser of this machine."
-    api = pytest.importorskip('playwright.sync_api')
-    path = shutil.which('chromium') or shutil.which('google-chrome')
-    if not path: pytest.skip('there is no Chromium here')
-    with api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        yield browser
-        browser.close()
-
 @pytest.fixture(params=[1280, 390])
 def page(request, browser, site):
     "The page, at two widths, for somebody who asks for less motion: no error, no other host, nothing wider than the window."

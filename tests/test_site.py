@@ -139,17 +139,6 @@ def address(docs):
     yield f'http://127.0.0.1:{server.server_port}/'
     server.shutdown()
 
-@pytest.fixture(scope='module')
-def browser():
-    "A browser of this machine."
-    api = pytest.importorskip('playwright.sync_api')
-    path = shutil.which('chromium') or shutil.which('google-chrome')
-    if not path: pytest.skip('there is no Chromium here')
-    with api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=path, args=['--no-sandbox'])
-        yield browser
-        browser.close()
-
 @pytest.fixture
 def visit(browser, address):
     "A function that opens a page for a reader who was never here; other hosts answer nothing, and are noted."
@@ -196,6 +185,18 @@ def test_contrast(visit, page, theme):
     found = axe.run(visit(page, theme=theme), context, options={'runOnly': ['color-contrast'], 'resultTypes': ['violations']}).response
     nodes = [n for v in found['violations'] for n in v['nodes']]
     assert not nodes, f'{len(nodes)} texts, such as ' + '\n'.join(f'{n["target"]} {n["html"][:120]} {n["any"][0]["message"]}' for n in nodes[:3])
+
+@needs_quarto
+def test_map(visit, docs):
+    "The map's parts are links, reached by the keyboard, to pages and places that are there."
+    there = visit('index.html')
+    there.locator('svg.gptmap a').first.wait_for()
+    links = there.locator('svg.gptmap a').evaluate_all('all => all.map(a => a.getAttribute("href"))')
+    assert {l.partition('#')[0] for l in links} == {f'{n}.html' for n in ('data', 'tokenizer', 'sampling', 'attention', 'block', 'model', 'optimizer', 'trainer')}
+    for page, _, at in (l.partition('#') for l in links): assert not at or f'id="{at}"' in html(docs, page), (page, at)
+    there.locator('svg.gptmap a[href="attention.html"]').focus()
+    there.keyboard.press('Enter')
+    there.wait_for_url('**/attention.html')
 
 @needs_quarto
 @pytest.mark.parametrize('words,page', [('KV cache', 'attention'), ('KVCache', 'attention'), ('CausalSelfAttention', 'attention'),

@@ -44,3 +44,10 @@ for (const el of document.querySelectorAll('[data-live]')) {
   el.classList.add('mingpt-live');
   picture.render({ model: new Kernel({ ...el.dataset }), el });
 }
+
+// A drawing comes into the page itself, so that its links work and it turns dark with the page.
+for (const el of document.querySelectorAll('[data-drawing]')) {
+  if (document.readyState !== 'complete') await new Promise(done => addEventListener('load', done));
+  const answer = await fetch(new URL(el.dataset.drawing, import.meta.url));
+  if (answer.ok) el.innerHTML = await answer.text();
+}

@@ -10,24 +10,30 @@ function unpack(buffer, start, { shape, offset, scales }) {
   return Float32Array.from(bytes, (byte, i) => byte * scale[Math.floor(i / columns)]);
 }
 
-function linear(x, weight, bias) { // weight is (out, in)
+function linear(x, weight, bias) { // weight is (out, in); four sums, so that none waits for another
   const n = x.length, out = new Float32Array(weight.length / n);
-  for (let o = 0; o < out.length; o++) {
-    let sum = bias ? bias[o] : 0;
-    for (let i = 0; i < n; i++) sum += weight[o * n + i] * x[i];
-    out[o] = sum;
+  for (let o = 0, k = 0; o < out.length; o++) {
+    let a = bias ? bias[o] : 0, b = 0, c = 0, d = 0, i = 0;
+    for (; i + 3 < n; i += 4, k += 4) {
+      a += weight[k] * x[i];
+      b += weight[k + 1] * x[i + 1];
+      c += weight[k + 2] * x[i + 2];
+      d += weight[k + 3] * x[i + 3];
+    }
+    for (; i < n; i++, k++) a += weight[k] * x[i];
+    out[o] = a + b + c + d;
   }
   return out;
 }
 
 function layerNorm(x, weight, bias) {
   const mean = x.reduce((a, b) => a + b) / x.length;
-  const variance = x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length;
+  const variance = x.reduce((a, b) => a + (b - mean) * (b - mean), 0) / x.length;
   const over = 1 / Math.sqrt(variance + 1e-5);
   return x.map((v, i) => (v - mean) * over * weight[i] + bias[i]);
 }
 
-const gelu = v => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3)));
+const gelu = v => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v * v * v)));
 const add = (x, y) => x.map((v, i) => v + y[i]);
 
 export function softmax(x) {

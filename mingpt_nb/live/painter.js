@@ -1,6 +1,6 @@
 // The upper half of a picture, and what a GPT of pixels makes of it: several completions.
 import { GPT, distribution, draw } from './gpt.js';
-import { button, frame, later, less_motion, make, slider, status } from './parts.js';
+import { breaths, button, later, make, slider, status } from './parts.js';
 
 function paint(canvas, ids, colours) { // a pixel an id
   const side = canvas.width, paper = canvas.getContext('2d');
@@ -40,10 +40,12 @@ async function render({ model, el }) {
   async function complete(name, ids) {
     const mine = ++turn, given = ids.slice(0, side * side / 2);
     const gpt = await load();
+    if (mine !== turn) return;
     paint(real, ids, colours);
     results.forEach(canvas => paint(canvas, given, colours));
     const opening = colours.length; // a picture of any kind
     const logits = gpt.read([opening, ...given]).pop(), begin = performance.now();
+    const breathe = breaths();
     let n = 0;
     for (const canvas of results) {
       gpt.back(given.length + 1);
@@ -54,14 +56,10 @@ async function render({ model, el }) {
         out.push(id);
         n++;
         if (out.length < side * side) row = gpt.step(id);
-        if (less_motion() || n % 4) continue;
-        paint(canvas, out, colours);
-        await frame();
+        await breathe(() => paint(canvas, out, colours));
         if (mine !== turn) return;
       }
       paint(canvas, out, colours);
-      await frame();
-      if (mine !== turn) return;
     }
     const speed = Math.round(n / (performance.now() - begin) * 1000);
     said.textContent = `The ${name}: ${n} pixels, ${speed} a second, on this machine`;

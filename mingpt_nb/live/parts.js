@@ -44,6 +44,17 @@ export const percent = share => `${(100 * share).toFixed(1)}%`;
 export const less_motion = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 export const frame = () => new Promise(requestAnimationFrame);
 
+// For long work: every 12 milliseconds show how far it is, and let the page breathe.
+export function breaths() {
+  let last = performance.now();
+  return async show => {
+    if (performance.now() - last < 12) return;
+    if (!less_motion()) show();
+    await frame();
+    last = performance.now();
+  };
+}
+
 // The weights come at the first touch: a promise of the model, and words while it is on its way.
 export function later(get, GPT, said) {
   let gpt;

@@ -1,6 +1,6 @@
 // A GPT that writes where it is read: a prompt, three sliders, a text.
 import { GPT, distribution, draw } from './gpt.js';
-import { button, frame, later, less_motion, make, sampling, status } from './parts.js';
+import { breaths, button, later, make, sampling, status } from './parts.js';
 
 function render({ model, el }) {
   const prompt = make('textarea', { rows: 2, value: model.get('prompt') });
@@ -20,16 +20,14 @@ function render({ model, el }) {
       const ids = gpt.encode(prompt.value);
       if (!ids.length) ids.push(...gpt.encode('\n'));
       let logits = gpt.read(ids.slice(-gpt.block_size)).pop();
-      const begin = performance.now();
+      const begin = performance.now(), breathe = breaths();
       let n = 0;
       while (running && n < count) {
         const id = draw(distribution(logits, how.get()));
         ids.push(id);
         logits = gpt.step(id);
         n++;
-        if (less_motion() || n % 4) continue;
-        out.textContent = gpt.decode(ids);
-        await frame();
+        await breathe(() => { out.textContent = gpt.decode(ids); });
       }
       out.textContent = gpt.decode(ids);
       const speed = Math.round(n / (performance.now() - begin) * 1000);

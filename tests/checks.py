@@ -332,7 +332,9 @@ def check_readme(repo):
     spec.loader.exec_module(refresh)
     text = (repo/'README.md').read_text(encoding='utf-8')
     faults = [] if text == refresh.readme(repo) else ['README.md is not what tests/refresh.py makes of nbs/index.ipynb']
-    return faults + [f'README.md points to {link}, which is not there' for link in re.findall(r'\]\(([^)#:\s]+)\)', text) if not (repo/link).exists()]
+    raw = settings(repo)['git_url'].replace('github.com', 'raw.githubusercontent.com') + f'/{settings(repo)["branch"]}/'
+    links = [link.removeprefix(raw) for link in re.findall(r'\]\(([^)#\s]+)\)', text)] # pictures by their whole address, which shows on PyPI, too
+    return faults + [f'README.md points to {link}, which is not there' for link in links if ':' not in link and not (repo/link).exists()]
 
 def check_quarto(repo):
     "nbdev finds the site's settings by a link; they agree with settings.ini; the sidebar lists every notebook in order."

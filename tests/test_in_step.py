@@ -135,6 +135,7 @@ FAULTS = {
     'a picture without words': (check_outputs, new_cell('draw()', outputs=[{'output_type': 'display_data', 'metadata': {}, 'data': {'image/png': ''}}]), 'fig-alt'),
     'a README edited by hand': (check_readme, write('README.md', 'One more line.\n'), 'refresh.py'),
     'a README that points to nothing': (check_readme, write('README.md', '![a curve](curve_files/curve_1.png)\n'), 'curve_1.png'),
+    'a README with a picture that is not there': (check_readme, replace('README.md', 'main/nbs/card.png', 'main/nbs/cord.png'), 'nbs/cord.png'),
     'a file instead of the link': (check_quarto, link_to_file, 'link'),
     'a notebook that the sidebar lacks': (check_quarto, replace('_quarto.yml', '          - {text: "01 Tokenizer", href: 01_tokenizer.ipynb}\n', ''), 'sidebar'),
     'a notebook out of order': (check_quarto, replace('_quarto.yml', 'href: 00_data.ipynb', 'href: 01_tokenizer.ipynb'), 'sidebar'),

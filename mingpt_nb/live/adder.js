@@ -1,6 +1,6 @@
 // A sum, written by a GPT that was never told what a sum is: from the units on, as by hand.
 import { GPT } from './gpt.js';
-import { button, frame, later, less_motion, make, status } from './parts.js';
+import { button, frame, later, less_motion, make, replay, status } from './parts.js';
 
 const likeliest = logits => logits.indexOf(Math.max(...logits));
 
@@ -10,10 +10,13 @@ function render({ model, el }) {
   const [a, b] = model.get('numbers').map((n, i) => number(n, `number ${i + 1}`));
   const said = status(), answer = make('output', { className: 'answer' });
   const load = later(() => model.get('weights'), GPT, said);
-  answer.textContent = model.get('sum') ?? '';
   el.append(make('div', { className: 'row sum' }, a, ' + ', b, button('=', add, { 'aria-label': 'add' }), answer), said);
+  let touched = false;
+  const before = model.get('sum') ?? '';
+  replay(15 * before.length, n => { answer.textContent = before.slice(before.length - Math.ceil(n / 15)); }, () => touched);
 
   async function add() {
+    touched = true;
     const [x, y] = [a, b].map(i => Math.min(99, Math.max(0, Math.floor(+i.value) || 0)));
     [a.value, b.value] = [x, y];
     const gpt = await load(), digits = [];

@@ -1,6 +1,6 @@
 // The upper half of a picture, and what a GPT of pixels makes of it: several completions.
 import { GPT, distribution, draw } from './gpt.js';
-import { breaths, button, later, make, slider, status } from './parts.js';
+import { breaths, button, later, make, replay, slider, status } from './parts.js';
 
 function paint(canvas, ids, colours) { // a pixel an id
   const side = canvas.width, paper = canvas.getContext('2d');
@@ -34,8 +34,9 @@ async function render({ model, el }) {
     temperature.node, make('div', { className: 'row' },
       ...results.map((r, i) => figure(r, `model ${i + 1}`)), figure(real, 'real')), said);
   let turn = 0; // a new choice ends the work on the old one
-  const first = model.get('painted'); // what is there before the first touch: [ids, …], the real one last
-  if (first) [...results, real].forEach((canvas, i) => paint(canvas, first[i], colours));
+  const before = model.get('painted') ?? []; // [ids, …], the real one last
+  if (before.length) replay(side * side / 2, n => [...results, real].forEach((canvas, i) =>
+    paint(canvas, before[i].slice(0, i < 4 ? side * side / 2 + n : undefined), colours)), () => turn);
 
   async function complete(name, ids) {
     const mine = ++turn, given = ids.slice(0, side * side / 2);

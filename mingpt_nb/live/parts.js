@@ -55,6 +55,14 @@ export function breaths() {
   };
 }
 
+// What a model made before, once more, piece by piece, until somebody touches it.
+export async function replay(count, show, touched) {
+  for (let n = less_motion() ? count : 0; n <= count && !touched(); n++) {
+    show(n);
+    await frame();
+  }
+}
+
 // The weights come at the first touch: a promise of the model, and words while it is on its way.
 export function later(get, GPT, said) {
   let gpt;

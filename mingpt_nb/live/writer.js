@@ -1,6 +1,6 @@
 // A GPT that writes where it is read: a prompt, three sliders, a text.
 import { GPT, distribution, draw } from './gpt.js';
-import { breaths, button, later, make, sampling, status } from './parts.js';
+import { breaths, button, later, make, replay, sampling, status } from './parts.js';
 
 function render({ model, el }) {
   const prompt = make('textarea', { rows: 2, value: model.get('prompt') });
@@ -8,12 +8,13 @@ function render({ model, el }) {
   const out = make('pre', { className: 'written', tabIndex: 0, 'aria-label': 'what the model wrote' });
   const start = button('Write', () => { if (running) running = false; else write(); });
   const load = later(() => model.get('weights'), GPT, said);
-  let running = false;
-  out.textContent = model.get('written') ?? '';
+  let running = false, touched = false;
   el.append(make('label', {}, 'prompt', prompt), how.node, start, out, said);
+  const before = [...model.get('written') ?? ''];
+  replay(before.length, n => { out.textContent = before.slice(0, n).join(''); }, () => touched);
 
   async function write(count = 300) {
-    running = true;
+    running = touched = true;
     start.textContent = 'Stop';
     try {
       const gpt = await load();

@@ -163,14 +163,66 @@ def test_adder(page):
     said(box, 'Right')
     assert box.locator('.answer').text_content() == '125'
 
+def test_impatient(page):
+    "Pressed twice or thrice, and something else meanwhile: the last wish counts, and nothing is mixed up."
+    adder, painter, writer = (picture(page, n) for n in ('adder', 'painter', 'writer'))
+    page.evaluate("""() => {
+        const press = (box, words) => [...document.querySelectorAll(`[data-live=${box}] button`)].find(b => (b.ariaLabel || b.textContent) === words).click();
+        press('adder', 'add'); press('adder', 'add'); press('adder', 'add');
+        press('painter', 'complete the frog'); press('painter', 'complete the horse');
+        press('writer', 'Write'); press('writer', 'Stop'); press('writer', 'Write'); }""")
+    said(adder, 'Right')
+    assert adder.locator('.answer').text_content() == '135'
+    said(painter, 'The horse: 512 pixels')
+    said(writer, '300 characters')
+    assert len(writer.locator('.written').text_content()) == 306 and writer.locator('button').text_content() == 'Write'
+    adder.get_by_label('number 1').fill('-5')
+    assert adder.locator('.answer').text_content() == ''
+    adder.get_by_label('number 1').press('Enter')
+    said(adder, 'Right')
+    assert adder.locator('.answer').text_content() == '50' # 0 + 50
+
+def test_odd_texts(page):
+    "What the model does not know is said, and markup stays text."
+    box = picture(page, 'attention')
+    assert box.get_by_label('layer').locator('option').count() == 4 # before anything is computed
+    box.get_by_label('text', exact=True).fill('🎭')
+    page.keyboard.press('Tab')
+    said(box, 'knows none of these')
+    box.get_by_label('layer').select_option(index=1)
+    box.get_by_label('text', exact=True).fill('<b>ab</b>🎭' + 'x' * 100)
+    page.keyboard.press('Tab')
+    said(box, 'did not read 46 of the characters')
+    box = picture(page, 'next')
+    box.get_by_label('temperature').fill('2') # the first touch
+    said(box, 'mean surprise')
+    assert box.locator('.bars button').count() == 10
+    box = picture(page, 'tokens')
+    box.get_by_label('text', exact=True).fill('')
+    assert box.locator('strong').all_text_contents() == ['0 characters', '0 bytes', '0 byte pairs']
+
 def test_a_file_that_does_not_come_is_said(browser, site):
-    page = browser.new_page()
-    page.route('**/*.bin', lambda route: route.fulfill(status=404))
+    "And asked for again. A picture that cannot begin leaves what stood there, and the others alone."
+    page, wrong = browser.new_page(reduced_motion='reduce'), []
+    page.on('pageerror', lambda e: wrong.append(str(e)))
+    for file in '*.bin', 'painter.js', 'merges.json': page.route(f'**/{file}', lambda route: route.fulfill(status=404))
     page.goto(site, wait_until='networkidle')
-    picture(page, 'writer').get_by_role('button', name='Write').click()
-    said(picture(page, 'writer'), 'did not come: shakespeare.bin: 404')
+    assert 'needs JavaScript' in picture(page, 'painter').text_content() and 'merges.json: 404' in picture(page, 'tokens').text_content()
+    press(page, picture(page, 'writer').get_by_role('button', name='Write'))
+    said(picture(page, 'writer'), r'did not come \(shakespeare.bin: 404\)')
     picture(page, 'attention').locator('.tokens').focus()
     said(picture(page, 'attention'), 'shakespeare.bin: 404')
+    page.unroute('**/*.bin')
+    page.route('**/*.bin', lambda route: route.fulfill(body='no model'))
+    press(page, picture(page, 'writer').get_by_role('button', name='Write'))
+    said(picture(page, 'writer'), 'did not come')
+    page.unroute('**/*.bin')
+    press(page, picture(page, 'writer').get_by_role('button', name='Write'))
+    said(picture(page, 'writer'), '300 characters')
+    picture(page, 'attention').get_by_label('layer').focus()
+    picture(page, 'attention').locator('.tokens').focus()
+    said(picture(page, 'attention'), 'reads')
+    assert wrong == []
     page.close()
 
 

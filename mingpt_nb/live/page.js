@@ -2,13 +2,10 @@
 // what the attributes say, fetches files when they are asked for, and answers a text with its maps.
 import { GPT } from './gpt.js';
 
-const fetched = {}; // each file once, also if two pictures ask for it
-function file(name) {
-  const read = answer => {
-    if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
-    return name.endsWith('.json') ? answer.json() : answer.arrayBuffer();
-  };
-  return fetched[name] ??= fetch(new URL(name, import.meta.url)).then(read);
+async function file(name) {
+  const answer = await fetch(new URL(name, import.meta.url));
+  if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
+  return name.endsWith('.json') ? answer.json() : answer.arrayBuffer();
 }
 
 class Kernel {
@@ -25,6 +22,7 @@ class Kernel {
 
   async read(text) { // what `explore.attention` does in Python
     const gpt = await GPT.load(this.get('weights'));
+    if (text !== this.told.text) return; // it has changed meanwhile
     const ids = gpt.encode(text).slice(0, gpt.block_size), T = ids.length;
     const maps = new Float32Array(gpt.n_layer * gpt.n_head * T * T);
     gpt.reset();
@@ -38,11 +36,18 @@ class Kernel {
   }
 }
 
-for (const el of document.querySelectorAll('[data-live]')) {
-  const { default: picture } = await import(`./${el.dataset.live}.js`);
-  el.replaceChildren();
-  el.classList.add('mingpt-live');
-  picture.render({ model: new Kernel({ ...el.dataset }), el });
+for (const el of document.querySelectorAll('[data-live]')) show(el);
+
+async function show(el) { // what stood there comes back if the picture cannot
+  const before = [...el.childNodes];
+  try {
+    const { default: picture } = await import(`./${el.dataset.live}.js`);
+    el.replaceChildren();
+    el.classList.add('mingpt-live');
+    await picture.render({ model: new Kernel({ ...el.dataset }), el });
+  } catch (error) {
+    el.replaceChildren(...before, ` (${error.message})`);
+  }
 }
 
 // A drawing comes into the page itself, so that its links work and it turns dark with the page.

@@ -1,6 +1,6 @@
 // The upper half of a picture, and what a GPT of pixels makes of it: several completions.
 import { GPT, distribution, draw } from './gpt.js';
-import { breaths, button, later, make, replay, slider, status } from './parts.js';
+import { breaths, button, later, make, replay, slider, status, turns } from './parts.js';
 
 function paint(canvas, ids, colours) { // a pixel an id
   const side = canvas.width, paper = canvas.getContext('2d');
@@ -17,7 +17,7 @@ function picture(side, words) {
 
 async function render({ model, el }) {
   const { side, colours, pictures } = await model.get('pictures'); // pictures: name and side² ids
-  const said = status(), load = later(() => model.get('weights'), GPT, said);
+  const said = status(), turn = turns(), load = later(() => model.get('weights'), GPT, said);
   const temperature = slider('temperature',
     { min: 0.1, max: 1.5, step: 0.05, value: 1, show: v => v.toFixed(2) }, () => {});
   const results = [1, 2, 3, 4].map(n => picture(side, `completion ${n}`));
@@ -33,15 +33,16 @@ async function render({ model, el }) {
   el.append(make('div', { className: 'row', role: 'group', 'aria-label': 'upper halves' }, ...choices),
     temperature.node, make('div', { className: 'row' },
       ...results.map((r, i) => figure(r, `model ${i + 1}`)), figure(real, 'real')), said);
-  let turn = 0; // a new choice ends the work on the old one
+  let alive = turn.next(); // a new choice ends the work on the old one
   const before = model.get('painted') ?? []; // [ids, …], the real one last
   if (before.length) replay(side * side / 2, n => [...results, real].forEach((canvas, i) =>
-    paint(canvas, before[i].slice(0, i < 4 ? side * side / 2 + n : undefined), colours)), () => turn);
+    paint(canvas, before[i].slice(0, i < 4 ? side * side / 2 + n : undefined), colours)), () => !alive());
 
   async function complete(name, ids) {
-    const mine = ++turn, given = ids.slice(0, side * side / 2);
+    const mine = alive = turn.next(), given = ids.slice(0, side * side / 2);
+    choices.forEach((choice, i) => choice.setAttribute('aria-pressed', pictures[i].name === name));
     const gpt = await load();
-    if (mine !== turn) return;
+    if (!gpt || !mine()) return;
     paint(real, ids, colours);
     results.forEach(canvas => paint(canvas, given, colours));
     const opening = colours.length; // a picture of any kind
@@ -58,7 +59,7 @@ async function render({ model, el }) {
         n++;
         if (out.length < side * side) row = gpt.step(id);
         await breathe(() => paint(canvas, out, colours));
-        if (mine !== turn) return;
+        if (!mine()) return;
       }
       paint(canvas, out, colours);
     }

@@ -63,18 +63,30 @@ export async function replay(count, show, touched) {
   }
 }
 
-// The weights come at the first touch: a promise of the model, and words while it is on its way.
+// One run at a time: `next` ends the old one, and gives a function that says whether the new one goes on.
+export function turns() {
+  let turn = 0;
+  return { next() { const mine = ++turn; return () => mine === turn; } };
+}
+
+// The weights come at the first touch: the model, or nothing and the reason in words.
 export function later(get, GPT, said) {
   let gpt;
   return async () => {
-    if (!gpt) {
-      said.textContent = 'The model is on its way …';
-      gpt = GPT.load(get());
-      gpt.then(() => { said.textContent = ''; }, error => {
-        gpt = undefined;
-        said.textContent = `The model did not come: ${error.message}`;
-      });
+    said.textContent = gpt ? '' : 'The model is on its way …';
+    try {
+      const loaded = await (gpt ??= GPT.load(get()));
+      said.textContent = '';
+      return loaded;
+    } catch (error) {
+      gpt = undefined;
+      said.textContent = `The model did not come (${error.message}). Try once more.`;
     }
-    return gpt;
   };
+}
+
+// What of a text the model did not get, in words.
+export function left_out(text, read) {
+  const n = [...text].length - read;
+  return n > 0 ? ` It did not read ${n} of the characters: it does not know them, or has no room.` : '';
 }

@@ -5,6 +5,7 @@ const SPLIT = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(
 
 function bytePairs(word, merges) { // bytes, and then in each pair's turn the pair becomes one
   let ids = [...new TextEncoder().encode(word)];
+  if (ids.length === 1) return ids;
   merges.forEach(([a, b], n) => {
     const out = [];
     for (let i = 0; i < ids.length; i++)
@@ -18,11 +19,11 @@ function spell(id, merges) { // the bytes of an id
   return id < 256 ? [id] : merges[id - 256].flatMap(part => spell(part, merges));
 }
 
-function show_bytes(bytes) { // as text, where they are text
+function show_bytes(bytes) { // as text, where they are text; and else what they are
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(new Uint8Array(bytes));
-    return [...text].map(visible).join('');
-  } catch { return bytes.map(b => b.toString(16).padStart(2, '0')).join(' '); }
+    return [[...text].map(visible).join(''), ''];
+  } catch { return [bytes.map(b => b.toString(16).padStart(2, '0')).join(' '), 'hex']; }
 }
 
 async function render({ model, el }) {
@@ -41,22 +42,26 @@ async function render({ model, el }) {
   show();
 
   function show() {
+    const memo = new Map(); // the ids of a word
     const n = +used.input.value, some = merges.slice(0, n), bytes = new TextEncoder().encode(text.value);
     const cut = [
-      [...text.value].map(c => [visible(c), c.codePointAt(0)]),
-      [...bytes].map(b => [b.toString(16).padStart(2, '0'), b]),
-      (text.value.match(SPLIT) ?? []).flatMap(word => bytePairs(word, some))
-        .map(id => [show_bytes(spell(id, some)), id])
+      [...text.value].map(c => [visible(c), '', c.codePointAt(0)]),
+      [...bytes].map(b => [b.toString(16).padStart(2, '0'), 'hex', b]),
+      (text.value.match(SPLIT) ?? []).flatMap(word => {
+        if (!memo.has(word)) memo.set(word, bytePairs(word, some));
+        return memo.get(word);
+      })
+        .map(id => [...show_bytes(spell(id, some)), id])
     ];
     kinds.forEach(({ kind, count, row }, k) => {
       count.textContent = `${cut[k].length} ${kind}`;
       row.setAttribute('aria-label', `the text in ${kind}`);
-      row.replaceChildren(...cut[k].map(([words, id], i) =>
-        make('span', { className: `token stripe${i % 2}`, title: `id ${id}` }, words)));
+      row.replaceChildren(...cut[k].map(([words, kind, id], i) =>
+        make('span', { className: `token stripe${i % 2} ${kind}`, title: `id ${id}` }, words)));
     });
     const [a, b] = some.at(-1) ?? [];
-    newest.textContent = n ? `Merge ${n}: “${show_bytes(spell(a, some))}” and `
-      + `“${show_bytes(spell(b, some))}” become ${255 + n}, “${show_bytes(spell(255 + n, some))}”.`
+    newest.textContent = n ? `Merge ${n}: “${show_bytes(spell(a, some))[0]}” and `
+      + `“${show_bytes(spell(b, some))[0]}” become ${255 + n}, “${show_bytes(spell(255 + n, some))[0]}”.`
       : 'No merges: byte pairs are bytes.';
   }
 }

@@ -55,10 +55,10 @@ def site(repo, live, tmp_path_factory):
     yield f'http://127.0.0.1:{server.server_port}/'
     server.shutdown()
 
-@pytest.fixture(params=[1280, 390])
+@pytest.fixture
 def page(request, browser, site):
-    "The page, at two widths, for somebody who asks for less motion: no error, no other host, nothing wider than the window."
-    page = browser.new_page(viewport={'width': request.param, 'height': 800}, reduced_motion='reduce')
+    "The page on a phone (or as wide as is asked), for somebody who asks for less motion: no error, no other host, nothing wider than the window."
+    page = browser.new_page(viewport={'width': getattr(request, 'param', 390), 'height': 800}, reduced_motion='reduce')
     wrong, hosts, page.asked = [], set(), []
     page.on('console', lambda m: wrong.append(m.text) if m.type == 'error' else None)
     page.on('pageerror', lambda e: wrong.append(str(e)))
@@ -77,9 +77,13 @@ def press(page, button):
     button.focus()
     page.keyboard.press('Enter')
 
+wide_and_narrow = pytest.mark.parametrize('page', [1280, 390], indirect=True)
+
+@wide_and_narrow
 def test_weights_wait_for_the_first_touch(page):
     assert any(url.endswith('.js') for url in page.asked) and not any(url.endswith('.bin') for url in page.asked)
 
+@wide_and_narrow
 def test_everything_has_a_name(page):
     "For a screen reader: each control, canvas and region says what it is."
     for kind in 'button', 'textarea', 'input', 'select', 'canvas', '[tabindex]':
@@ -163,6 +167,7 @@ def test_adder(page):
     said(box, 'Right')
     assert box.locator('.answer').text_content() == '125'
 
+@wide_and_narrow
 def test_impatient(page):
     "Pressed twice or thrice, and something else meanwhile: the last wish counts, and nothing is mixed up."
     adder, painter, writer = (picture(page, n) for n in ('adder', 'painter', 'writer'))

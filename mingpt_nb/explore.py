@@ -184,7 +184,7 @@ class Watch:
     def __init__(self,
         sample=None # a function of the model that gives a text, called after each evaluation
     ):
-        self.sample, self.shown, self.words = sample, 0, ''
+        self.sample, self.shown = sample, 0
         self.widget = live('training', points=dict(training=[], held_out=[], lr=[]), sample='',
                            words='', running=False, stop=False)
 

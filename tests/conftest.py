@@ -1,4 +1,5 @@
-import os, shutil, signal, subprocess, sys, sysconfig, venv
+import functools, gzip, http.server, os, shutil, signal, subprocess, sys, sysconfig, threading, venv
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,3 +109,22 @@ def browser():
         browser = p.chromium.launch(executable_path=path, args=['--no-sandbox'])
         yield browser
         browser.close()
+
+
+@contextmanager
+def serve(folder):
+    "The address under which a folder is served, text packed by gzip as GitHub Pages does."
+    packed = functools.cache(lambda path: gzip.compress(path.read_bytes()))
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+        def do_GET(self):
+            path = Path(self.translate_path(self.path))
+            if path.suffix not in ('.html', '.css', '.js', '.json', '.svg', '.txt') or not path.is_file(): return super().do_GET()
+            self.send_response(200)
+            for head in ('Content-Type', self.guess_type(path)), ('Content-Encoding', 'gzip'), ('Content-Length', str(len(packed(path)))): self.send_header(*head)
+            self.end_headers()
+            self.wfile.write(packed(path))
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try: yield f'http://127.0.0.1:{server.server_port}/'
+    finally: server.shutdown()

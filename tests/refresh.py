@@ -10,18 +10,12 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
-from nbdev.process import extract_directives
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import checks
 
 root = Path(__file__).resolve().parent.parent
 WIDGET = 'application/vnd.jupyter.widget-view+json'
-
-
-def notebooks():
-    "The notebooks in the order in which they are read."
-    return sorted(p for p in (root/'nbs').glob('*.ipynb') if not p.name.startswith('_'))
 
 
 def tidy(cell):
@@ -36,17 +30,11 @@ def tidy(cell):
     cell.outputs = kept
 
 
-def never_run(cell):
-    "Cells marked `#| eval: false` (the install line for Colab) are not for this machine."
-    direc = extract_directives(nbformat.from_dict(dict(cell)), remove=False)
-    return direc.get('eval:', [''])[0].lower() == 'false'
-
-
 def refresh(path):
     "Run the notebook at `path` in order and write it back, clean, with its outputs and the minutes that it took."
     start = time.time()
     nb = nbformat.read(path, as_version=4)
-    skipped = [(i, c) for i, c in enumerate(nb.cells) if c.cell_type == 'code' and never_run(c)]
+    skipped = [(i, c) for i, c in enumerate(nb.cells) if 'eval: false' in checks.directives(c)] # the line that installs in Colab
     nb.cells = [c for c in nb.cells if not any(c is s for _, s in skipped)]
     os.environ['PYTHONPATH'] = os.pathsep.join([str(root), os.environ.get('PYTHONPATH', '')])
     NotebookClient(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}}).execute()
@@ -155,7 +143,7 @@ if __name__ == '__main__':
     parser.add_argument('--trained', type=Path, help='with --live: a folder with the trained models in it')
     args = parser.parse_args()
     if args.live: live(trained=args.trained); sys.exit()
-    for path in [] if args.readme else [p.resolve() for p in args.notebooks] or notebooks():
+    for path in [] if args.readme else [p.resolve() for p in args.notebooks] or checks.notebooks(root):
         start = time.time()
         refresh(path)
         print(f'{path.name}: {time.time() - start:.0f} s', flush=True)

@@ -1,8 +1,9 @@
 "The live pictures: the lessons' models in a real browser, on a page without a kernel and in JupyterLab."
-import functools, http.server, json, os, re, secrets, shutil, socket, subprocess, sys, threading, time
+import json, re, secrets, shutil, socket, subprocess, sys, time
 
 import checks, nbformat, pytest, torch
 
+from conftest import serve
 from mingpt_nb.adder import Sums, exam
 from mingpt_nb.cifar10 import Palette, Pictures, load_cifar10, shrink
 from mingpt_nb.data import Windows, shakespeare_text, split
@@ -48,12 +49,7 @@ def site(repo, live, tmp_path_factory):
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>a page</title><link rel="icon" href="data:,"><link rel="stylesheet" href="live/live.css">'
     text = f'<!doctype html>{head}{"".join(divs)}<script type="module" src="live/page.js"></script>'
     (folder/'index.html').write_text(text, encoding='utf-8')
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/'
-    server.shutdown()
+    with serve(folder) as address: yield address
 
 @pytest.fixture
 def page(request, browser, site):

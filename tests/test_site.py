@@ -1,8 +1,9 @@
 "The site as a reader has it: rendered by Quarto as the deployment does, in a real browser."
-import functools, gzip, http.server, os, re, shutil, subprocess, sys, threading
+import os, re, shutil, subprocess, sys
 
 import checks, pytest
 from pathlib import Path
+from conftest import serve
 
 REPO = Path(__file__).resolve().parent.parent
 PAGES = [re.sub(r'^\d+_', '', p.stem) + '.html' for p in checks.notebooks(REPO)] + ['api.html']
@@ -123,21 +124,8 @@ def test_navigation(docs, repo):
 
 @pytest.fixture(scope='module')
 def address(docs):
-    "Where the site is served, text packed by gzip as GitHub Pages does."
-    packed = functools.cache(lambda path: gzip.compress(path.read_bytes()))
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-        def do_GET(self):
-            path = Path(self.translate_path(self.path))
-            if path.suffix not in ('.html', '.css', '.js', '.json', '.svg', '.txt') or not path.is_file(): return super().do_GET()
-            self.send_response(200)
-            for head in ('Content-Type', self.guess_type(path)), ('Content-Encoding', 'gzip'), ('Content-Length', str(len(packed(path)))): self.send_header(*head)
-            self.end_headers()
-            self.wfile.write(packed(path))
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=docs))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/'
-    server.shutdown()
+    "Where the site is served."
+    with serve(docs) as address: yield address
 
 @pytest.fixture
 def visit(browser, address):

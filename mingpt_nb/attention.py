@@ -31,9 +31,8 @@ class KVCache:
         if self.k is None:
             self.k = k.new_empty(B, nh, self.block_size, hs)
             self.v = torch.empty_like(self.k)
-        new = slice(self.n, self.n + T)
-        self.k[:, :, new] = k
-        self.v[:, :, new] = v
+        self.k[:, :, self.n:self.n + T] = k
+        self.v[:, :, self.n:self.n + T] = v
         self.n += T
         return self.k[:, :, :self.n], self.v[:, :, :self.n]
 
@@ -48,12 +47,10 @@ class CausalSelfAttention(nn.Module):
         resid_pdrop:float=0. # share of the output dropped in training, 0..1
     ):
         super().__init__()
-        for name, n in dict(n_embd=n_embd, n_head=n_head).items():
-            if n < 1: raise ValueError(f"{name}={n} must be at least 1")
         for name, p in dict(attn_pdrop=attn_pdrop, resid_pdrop=resid_pdrop).items():
             if not 0 <= p <= 1: raise ValueError(f"{name}={p} must be within 0..1")
-        if n_embd % n_head:
-            raise ValueError(f"n_embd={n_embd} is not a multiple of n_head={n_head}")
+        if min(n_embd, n_head) < 1 or n_embd % n_head:
+            raise ValueError(f"n_embd={n_embd} is not a positive multiple of n_head={n_head}")
         self.n_head, self.attn_pdrop, self.resid_pdrop = n_head, attn_pdrop, resid_pdrop
         self.c_attn = nn.Linear(n_embd, 3 * n_embd) # queries, keys and values in one product
         self.c_proj = nn.Linear(n_embd, n_embd)

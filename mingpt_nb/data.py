@@ -40,9 +40,13 @@ class RandomChunks(Dataset):
     def __len__(self): return self.n
 
     def __getitem__(self, i):
-        start = self.starts[i]
-        chunk = _tensor(self.ids[start:start + self.block_size + 1])
-        return chunk[:-1], chunk[1:] # x and y, (T,) each: y is x one step later
+        x, y = self.__getitems__([i])
+        return x[0], y[0] # (T,) each
+
+    def __getitems__(self, indices): # a whole batch for a `DataLoader`, which asks for this first
+        places = self.starts[indices][:, None] + np.arange(self.block_size + 1) # (B, T + 1)
+        chunks = _tensor(self.ids[places])
+        return chunks[:, :-1], chunks[:, 1:] # x and y, (B, T) each: y is x one step later
 
 # %% ../nbs/00_data.ipynb #bd5849d0
 def _stream(ids, block_size):
@@ -88,14 +92,14 @@ class Windows(Dataset):
 
     def __getitem__(self, i):
         if not 0 <= i < len(self): raise IndexError(i)
-        start = i * self.block_size
-        chunk = _tensor(self.ids[start:start + self.block_size + 1])
-        n = len(chunk) - 1
-        x = torch.zeros(self.block_size, dtype=torch.int64)
-        y = torch.full((self.block_size,), -100)
-        x[:n] = chunk[:-1]
-        y[:n] = chunk[1:]
-        return x, y # (T,) each
+        x, y = self.__getitems__([i])
+        return x[0], y[0] # (T,) each
+
+    def __getitems__(self, indices): # a whole batch, as in `RandomChunks`
+        places = np.array(indices)[:, None] * self.block_size + np.arange(self.block_size + 1)
+        chunks = _tensor(self.ids[places.clip(max=len(self.ids) - 1)]) # (B, T + 1)
+        beyond = torch.from_numpy(places[:, 1:] >= len(self.ids))
+        return chunks[:, :-1], chunks[:, 1:].masked_fill(beyond, -100) # x and y, (B, T) each
 
 # %% ../nbs/00_data.ipynb #d0ea7a96
 def shakespeare_text(

@@ -46,7 +46,7 @@ def pack_model(
         else:
             whole, scales = quantize_rows(w)
             tensors[name] = dict(shape=w.shape, offset=put(whole), scales=put(scales))
-    names = 'vocab_size', 'block_size', 'n_layer', 'n_head', 'n_embd'
+    names = 'vocab_size', 'block_size', 'n_layer', 'n_head', 'n_embd', 'activation_function'
     config = {k: getattr(c, k) for k in names}
     about = dict(config=config, letters=list(tok.chars) if tok else [], tensors=tensors)
     head = json.dumps(about, ensure_ascii=False).encode()

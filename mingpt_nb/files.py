@@ -147,7 +147,6 @@ def get_data(
 # %% ../nbs/90_files.ipynb #a473d9e7
 SUPPORTED_CONFIG = dict( # what GPT-2's family could vary and this model does not
     model_type='gpt2',
-    activation_function='gelu_new',
     layer_norm_epsilon=1e-5,
     n_inner=None,
     scale_attn_weights=True,

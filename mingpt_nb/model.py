@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from .files import SUPPORTED_CONFIG, model_files, replace_file, write_tensors
 from .sampling import check_sampling, cross_entropy, next_token
 from .attention import KVCache
-from .block import Block, init_weights
+from .block import GELUS, Block, init_weights
 
 # %% ../nbs/06_model.ipynb #ce1f6e54
 @dataclass
@@ -33,19 +33,21 @@ class GPTConfig:
     resid_pdrop:float=0.1 # share of what a block adds to the residual stream, 0 to 1
     attn_pdrop:float=0.1 # share of the attention weights, 0 to 1
     tie_word_embeddings:bool=True # True: one matrix both reads and writes tokens; False: two
+    activation_function:str='gelu_new' # GPT-2's tanh form; or 'gelu', exact, and faster on a CPU
 
     def __post_init__(self):
+        def need(name, ok, what):
+            if not ok: raise ValueError(f"{name}={getattr(self, name)!r} must be {what}")
         for name in 'vocab_size', 'block_size', 'n_layer', 'n_head', 'n_embd':
-            if not isinstance(n := getattr(self, name), Integral) or isinstance(n, bool) or n < 1:
-                raise ValueError(f"{name}={n!r} must be a whole number of at least 1")
+            whole = isinstance(n := getattr(self, name), Integral) and not isinstance(n, bool)
+            need(name, whole and n >= 1, 'a whole number of at least 1')
             setattr(self, name, int(n))
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}")
         for name in 'embd_pdrop', 'resid_pdrop', 'attn_pdrop':
-            if not isinstance(p := getattr(self, name), Real) or not 0 <= p <= 1:
-                raise ValueError(f"{name}={p!r} must be between 0 and 1")
-        if not isinstance(self.tie_word_embeddings, bool):
-            raise ValueError(f"tie_word_embeddings={self.tie_word_embeddings!r} must be a bool")
+            need(name, isinstance(p := getattr(self, name), Real) and 0 <= p <= 1, 'between 0 and 1')
+        need('tie_word_embeddings', isinstance(self.tie_word_embeddings, bool), 'a bool')
+        need('activation_function', self.activation_function in [*GELUS], ' or '.join(GELUS))
 
 # %% ../nbs/06_model.ipynb #e91d694b
 SIZES = {
@@ -92,16 +94,16 @@ class GPT(nn.Module):
     def __init__(self, config:GPTConfig # its sizes
     ):
         super().__init__()
-        self.config = config
-        V, C, drops = config.vocab_size, config.n_embd, (config.attn_pdrop, config.resid_pdrop)
+        self.config = c = config
+        C, how = c.n_embd, (c.n_head, c.attn_pdrop, c.resid_pdrop, c.activation_function)
         self.transformer = nn.ModuleDict(dict(
-            wte = nn.Embedding(V, C), # what a token is
-            wpe = nn.Embedding(config.block_size, C), # where it stands
-            h = nn.ModuleList(Block(C, config.n_head, *drops) for _ in range(config.n_layer)),
+            wte = nn.Embedding(c.vocab_size, C), # what a token is
+            wpe = nn.Embedding(c.block_size, C), # where it stands
+            h = nn.ModuleList(Block(C, *how) for _ in range(c.n_layer)),
             ln_f = nn.LayerNorm(C)))
-        self.lm_head = nn.Linear(C, V, bias=False)
-        if config.tie_word_embeddings: self.lm_head.weight = self.transformer.wte.weight
-        init_weights(self, config.n_layer)
+        self.lm_head = nn.Linear(C, c.vocab_size, bias=False)
+        if c.tie_word_embeddings: self.lm_head.weight = self.transformer.wte.weight
+        init_weights(self, c.n_layer)
 
     def embed(self, idx, start=0): # (B, T) -> (B, T, C)
         x = self.transformer.wte(idx) + self.transformer.wpe.weight[start:start + idx.shape[1]]

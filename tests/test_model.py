@@ -11,7 +11,7 @@ from mingpt_nb.trainer import Trainer, TrainerConfig
 
 transformers = pytest.importorskip('transformers')
 
-SIZES = [dict(vocab_size=65, block_size=64, n_layer=2, n_head=4, n_embd=32), dict(vocab_size=101, block_size=33, n_layer=3, n_head=5, n_embd=35)]
+SIZES = [dict(vocab_size=65, block_size=64, n_layer=2, n_head=4, n_embd=32), dict(vocab_size=101, block_size=33, n_layer=3, n_head=5, n_embd=35, activation_function='gelu')]
 
 
 def ours(sizes, seed=0):

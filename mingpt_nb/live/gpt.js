@@ -33,7 +33,15 @@ function layerNorm(x, weight, bias) {
   return x.map((v, i) => (v - mean) * over * weight[i] + bias[i]);
 }
 
-const gelu = v => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v * v * v)));
+function erf(v) { // Abramowitz and Stegun 1964, 7.1.26: off by at most 1.5e-7
+  const t = 1 / (1 + 0.3275911 * Math.abs(v));
+  const c = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592];
+  return Math.sign(v) * (1 - c.reduce((sum, k) => (sum + k) * t, 0) * Math.exp(-v * v));
+}
+const GELUS = { // by Hugging Face's names: GPT-2's, and the exact one
+  gelu_new: v => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v * v * v))),
+  gelu: v => 0.5 * v * (1 + erf(v / Math.SQRT2)),
+};
 const add = (x, y) => x.map((v, i) => v + y[i]);
 
 export function softmax(x) {
@@ -47,6 +55,7 @@ export class GPT {
     const length = new DataView(buffer).getUint32(0, true);
     const about = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
     Object.assign(this, about.config, { letters: about.letters }); // n_layer, …; a letter an id
+    this.gelu = GELUS[this.activation_function ?? 'gelu_new'];
     this.ids = new Map(about.letters.map((letter, id) => [letter, id]));
     this.w = {};
     for (const [name, tensor] of Object.entries(about.tensors))
@@ -91,7 +100,7 @@ export class GPT {
 
   mlp(layer, x) {
     const name = `transformer.h.${layer}.mlp`, { w } = this;
-    const wide = linear(x, w[`${name}.c_fc.weight`], w[`${name}.c_fc.bias`]).map(gelu);
+    const wide = linear(x, w[`${name}.c_fc.weight`], w[`${name}.c_fc.bias`]).map(this.gelu);
     return linear(wide, w[`${name}.c_proj.weight`], w[`${name}.c_proj.bias`]);
   }
 

@@ -79,7 +79,8 @@ def make_optimizers(
     optimizer:str='adamw', # one of `OPTIMIZERS`
     learning_rate:float=4e-4, # of both optimizers, if there are two; above 0
     betas:tuple=(0.9, 0.95), # shares of AdamW's two averages that stay at a step; 0 up to below 1
-    weight_decay:float=0.1 # share of the matrices that goes at each step, times the rate; 0 or more
+    weight_decay:float=0.1, # share of the matrices that goes at each step, times the rate; 0 or more
+    momentum:float=0.95 # of Muon, if there is one; 0 up to below 1
 )->list: # one optimizer, or two: Muon, then AdamW
     "AdamW for all, or Muon for the blocks' matrices and AdamW for the rest; else a `ValueError`."
     if optimizer not in OPTIMIZERS:
@@ -87,7 +88,7 @@ def make_optimizers(
     matrices, rest = model.param_groups(weight_decay)
     def adamw(groups): return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
     if optimizer == 'adamw': return [adamw([matrices, rest])]
-    return [Muon([matrices], lr=learning_rate), adamw([rest])]
+    return [Muon([matrices], learning_rate, momentum), adamw([rest])]
 
 # %% ../nbs/07_optimizer.ipynb #7d8434db
 def lr_multiplier(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['check_folder', 'save_model', 'SaveBest', 'save_curve', 'absolute_paths', 'trainer_config', 'run_folder', 'Run',
-           'announce', 'farewell', 'describe_costs', 'text_datasets', 'run_text', 'shakespeare', 'save_adder',
-           'load_adder', 'adder', 'save_pictures', 'save_completions', 'prepare', 'PaintSamples', 'cifar10',
-           'load_painter', 'own_tokenizer', 'drawing', 'gpt2', 'init_model', 'train', 'sample']
+           'announce', 'farewell', 'describe_costs', 'text_datasets', 'fit_minutes', 'run_text', 'shakespeare',
+           'save_adder', 'load_adder', 'adder', 'save_pictures', 'save_completions', 'prepare', 'PaintSamples',
+           'cifar10', 'load_painter', 'own_tokenizer', 'drawing', 'gpt2', 'init_model', 'train', 'sample']
 
 # %% ../nbs/98_run.ipynb #3a677640
 import hashlib, json, math, os, shlex, tempfile
@@ -101,8 +101,9 @@ def trainer_config(s:Training)->TrainerConfig:
     "A run of `max_steps` steps, however often that passes through the data, with a decaying rate."
     return TrainerConfig(max_epochs=s.max_steps, max_steps=s.max_steps, batch_size=s.batch_size,
                          gradient_accumulation_steps=s.accumulate, optimizer=s.optimizer,
-                         learning_rate=s.learning_rate, lr_decay=True, seed=s.seed,
-                         eval_interval=s.eval_interval, mixed_precision=s.mixed_precision)
+                         learning_rate=s.learning_rate, momentum=s.momentum, lr_decay=True,
+                         eval_interval=s.eval_interval, mixed_precision=s.mixed_precision,
+                         seed=s.seed)
 
 # %% ../nbs/98_run.ipynb #98b30005
 def run_folder(settings:Training)->Path: # None where nothing is to be written
@@ -220,6 +221,23 @@ def text_datasets(
     chunks = RandomChunks(train_ids, block_size, seed, max_chunks=2**20)
     return chunks, Windows(test_ids, block_size)
 
+# %% ../nbs/98_run.ipynb #98b40002
+def fit_minutes(
+    settings:TextTraining, # with `minutes`
+    model:GPT, # not yet trained
+    data:tuple # two data sets, to train on and held out
+)->TextTraining: # with as many steps as fit in, and five evaluations
+    "Raises `ValueError` for a time that isn't one, and where several processes would have to agree."
+    s = settings
+    if not 0 < s.minutes < 1e6: raise ValueError(f"minutes={s.minutes} must be above 0, below 1e6")
+    if s.shard or int(os.environ.get('WORLD_SIZE', 1)) > 1:
+        raise ValueError("minutes is for one process; several need max_steps")
+    step = estimate(Trainer(model, *data, trainer_config(s)), steps=10)['seconds_a_step']
+    evaluation = step / 3 * len(data[1]) / s.batch_size
+    steps = max(1, int((60 * s.minutes - 5 * evaluation) / step))
+    print(f'{steps:,} steps fit into {s.minutes:g} minutes', flush=True)
+    return replace(s, max_steps=steps, eval_interval=math.ceil(steps / 5))
+
 # %% ../nbs/98_run.ipynb #9a1e0007
 def run_text(
     settings:TextTraining, # of the command
@@ -232,8 +250,10 @@ def run_text(
     before:bool=False # measure the model as it comes, too
 ):
     "Train on a text, judge the model, and let it write. Raises what `Run` and `stream_text` raise."
-    run = Run(settings, folder, model, data, {'mingpt_tokenizer.json': tok.save})
-    s, trainer = settings, run.trainer
+    s = settings
+    if s.minutes is not None and not s.resume: s = fit_minutes(s, model, data)
+    run = Run(s, folder, model, data, {'mingpt_tokenizer.json': tok.save})
+    trainer = run.trainer
     how = s.prompt, s.max_new_tokens, s.seed
     def pieces():
         model = unwrapped_model(trainer)
@@ -258,7 +278,7 @@ def shakespeare(settings:Shakespeare):
     folder = run_folder(s)
     torch.manual_seed(s.seed)
     sizes = s.block_size, s.n_layer, s.n_head, s.n_embd, *[s.dropout] * 3
-    model = GPT(GPTConfig(tok.vocab_size, *sizes))
+    model = GPT(GPTConfig(tok.vocab_size, *sizes, activation_function='gelu'))
     if not s.text and source != 'tiny Shakespeare':
         print('Tiny Shakespeare is not here and could not be downloaded; going on with the plays.')
     what = f"text: {source}, {len(text):,} characters, {tok.vocab_size} of them different"
@@ -499,7 +519,7 @@ def init_model(
     block_size = s.block_size or (min(64, model.config.block_size) if model else 64)
     if not model:
         sizes = block_size, s.n_layer, s.n_head, s.n_embd, *[s.dropout] * 3
-        model = GPT(GPTConfig(tok.vocab_size, *sizes))
+        model = GPT(GPTConfig(tok.vocab_size, *sizes, activation_function='gelu'))
     V, T = model.config.vocab_size, model.config.block_size
     if tok.vocab_size != V:
         raise ValueError(f"the tokenizer {s.tokenizer} has {tok.vocab_size} ids and {s.init} {V}: "

@@ -23,6 +23,7 @@ class Training:
     max_steps:int = 450 # steps of training, 1 or more
     learning_rate:float = 0.01 # the highest, at the end of the warm-up; above 0
     optimizer:str = 'muon' # muon or adamw
+    momentum:float = 0.95 # share of Muon's average that outlives a step, 0 up to below 1
     mixed_precision:str|None = None # bf16 or fp16, if the device has units for it
     eval_interval:int = 75 # steps between held-out losses, 1 or more
     seed:int = 42 # of the weights, the order of the data and the sample
@@ -34,6 +35,8 @@ class Training:
 @dataclass
 class TextTraining(Training):
     "Train a GPT on a text, and let it write."
+    minutes:float|None = None # train for about so long; max_steps and eval_interval follow
+    momentum:float = 0.85 # of Muon; 0.95 is sluggish in a short run
     dropout:float = 0.0 # share dropped in training, 0..1; helps on a short text
     prompt:str|None = None # what the sample goes on from; else a new line
     max_new_tokens:int = 200 # tokens to write at the end
@@ -46,9 +49,11 @@ class Shakespeare(TextTraining):
     text:str|None = None # a UTF-8 file; else tiny Shakespeare, or mingpt_nb[plays]
     out:str = 'out/shakespeare' # the folder for the model
     block_size:int = 64 # characters that the model sees at once
-    max_steps:int = 380 # steps of training
-    learning_rate:float = 0.015 # at the end of the warm-up
-    eval_interval:int = 95 # steps between held-out losses
+    n_layer:int = 2 # blocks
+    batch_size:int = 16 # windows a step, on all processes together
+    max_steps:int = 360 # steps of training
+    learning_rate:float = 0.03 # at the end of the warm-up
+    eval_interval:int = 180 # steps between held-out losses
     max_new_tokens:int = 500 # characters to write at the end
 
 # %% ../nbs/97_settings.ipynb #97a1000c

@@ -31,11 +31,12 @@ class TrainerConfig:
     learning_rate:float=4e-4 # the highest: at the end of the warm-up; above 0, at most 1e9
     optimizer:str='adamw' # 'adamw', or 'muon': Muon for the blocks' matrices, AdamW for the rest
     betas:tuple=(0.9, 0.95) # share of AdamW's two averages that outlives a step, 0 up to below 1
+    momentum:float=0.95 # share of Muon's average that outlives a step, 0 up to below 1
     weight_decay:float=0.1 # share of the blocks' matrices lost a step, times the rate; 0 or more
     grad_norm_clip:float=1.0 # a longer gradient is cut to this length; above 0, at most 1e9
     lr_decay:bool=False # after the warm-up: True: a cosine down to zero; False: the rate is held
     warmup_tokens:int=None # tokens to the full rate, 0 or more; None: a twentieth of final_tokens
-    final_tokens:int=None # tokens until the rate is zero, 1 or more; None: all of the run
+    final_tokens:int=None # tokens until the rate is zero, 0 or more; None: all of the run
     eval_interval:int=None # steps between held-out losses, 1 or more; None: those of an epoch
     mixed_precision:str=None # None: float32; 'bf16', 'fp16': fast if the device has units for it
     num_workers:int=0 # extra processes that fetch data, 0 or more
@@ -52,10 +53,10 @@ class TrainerConfig:
             need(name, unset or isinstance(n, Integral) and n >= 1, 'a whole number of at least 1')
         for name in 'learning_rate', 'grad_norm_clip':
             need(name, 0 < getattr(self, name) <= 1e9, 'above 0 and at most 1e9')
-        for name in 'weight_decay', 'warmup_tokens', 'num_workers':
+        for name in 'weight_decay', 'warmup_tokens', 'final_tokens', 'num_workers':
             need(name, 0 <= (getattr(self, name) or 0) <= 1e18, 'at least 0')
-        need('final_tokens', self.final_tokens is None or self.final_tokens >= 1, 'at least 1')
         need('betas', all(0 <= b < 1 for b in self.betas), 'two numbers, from 0 up to below 1')
+        need('momentum', 0 <= self.momentum < 1, 'from 0 up to below 1')
         need('seed', 0 <= self.seed < 2**32, 'at least 0 and below 2**32')
         need('optimizer', self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         need('mixed_precision', self.mixed_precision in PRECISIONS, f'one of {[*PRECISIONS]}')
@@ -75,7 +76,7 @@ class Trainer:
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.device = torch.accelerator.current_accelerator(True) or torch.device('cpu')
         self.model = self.forward = model.to(self.device) # `forward` may be wrapped
-        how = c.optimizer, c.learning_rate, c.betas, c.weight_decay
+        how = c.optimizer, c.learning_rate, c.betas, c.weight_decay, c.momentum
         self.optimizers = make_optimizers(model, *how)
         kind, precision = self.device.type, PRECISIONS[c.mixed_precision]
         self.autocast = torch.autocast(kind, precision, enabled=c.mixed_precision is not None)
@@ -245,8 +246,7 @@ def measure(self:Trainer):
     if self.test_dataset is not None:
         loss = self.history[-1]['test_loss'] = self.evaluate()
         if not math.isfinite(loss):
-            what = f"the held-out loss is {loss} at step {self.step}"
-            raise FloatingPointError(f"{what}; the model keeps its weights of step {self.step}")
+            raise FloatingPointError(f"the held-out loss is {loss} at step {self.step}")
     self.last_eval = self.step
     self.call('after_eval')
 

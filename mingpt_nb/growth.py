@@ -44,8 +44,8 @@ LOSSES = { # nats a character of tiny Shakespeare, held out, by shape, after `ST
     (2, 1, 16): (2.358, 2.134, 2.012),
     (2, 1, 32): (2.226, 1.974, 1.836),
     (2, 2, 64): (2.109, 1.827, 1.671),
-    (3, 3, 96): (2.085, 1.759, 1.600),
-    (4, 4, 128): (2.049, 1.727, 1.560),
+    (3, 3, 96): (2.085, 1.759, 1.575),
+    (4, 4, 128): (2.049, 1.727, 1.529),
 }
 RUNS = [(12 * layers * width**2, steps * BLOCK_SIZE * BATCH_SIZE, loss) # N, D, loss
         for (layers, _, width), losses in LOSSES.items() for steps, loss in zip(STEPS, losses)]
@@ -147,6 +147,6 @@ def best_size(
         raise ValueError(f"{minutes=} hold {steps} steps of the smallest model, "
                          f"fewer than {FEWEST_STEPS}")
     if best['epochs'] > MOST_EPOCHS:
-        warnings.warn(f"the text is read {best['epochs']:.0f} times, so expect a higher loss: "
-                      f"take more text, or fewer minutes and dropout")
+        warnings.warn(f"the text is read {best['epochs']:.0f} times; expect a higher loss: "
+                      f"take more text, fewer minutes, or dropout")
     return best

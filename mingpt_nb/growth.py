@@ -113,7 +113,7 @@ def expected_loss(
     return by_all[0], min(by_all) - worst, max(by_all) + worst
 
 # %% ../nbs/28_growth.ipynb #28a10042
-FEWEST_STEPS, MOST_EPOCHS = 50, 4
+FEWEST_STEPS, MOST_EPOCHS = 50, 2 # no run of the law reads its text more often
 
 def best_size(
     minutes:float, # for the steps of training; above 0
@@ -124,7 +124,7 @@ def best_size(
 )->dict: # shape, steps, seconds, epochs; the loss to expect, and its range
     """The one of `SHAPES` whose loss will be lowest after so many minutes of `recipe`. The loss is
     right for tiny Shakespeare in characters, or for the text that `runs` are of.
-    Warns when the text will be read too often.
+    Warns when the text will be read more than twice.
     Raises `ValueError` for a text or a time that is too short."""
     if not tokens > BLOCK_SIZE: raise ValueError(f"{tokens=} must be more than {BLOCK_SIZE}")
     if not (0 < minutes < math.inf): raise ValueError(f"{minutes=} must be above 0, and finite")
@@ -147,6 +147,6 @@ def best_size(
         raise ValueError(f"{minutes=} hold {steps} steps of the smallest model, "
                          f"fewer than {FEWEST_STEPS}")
     if best['epochs'] > MOST_EPOCHS:
-        warnings.warn(f"the text is read {best['epochs']:.0f} times; expect a higher loss: "
+        warnings.warn(f"the text is read {best['epochs']:.1f} times; expect a higher loss: "
                       f"take more text, fewer minutes, or dropout")
     return best

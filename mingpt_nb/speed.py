@@ -400,14 +400,14 @@ def summary(
 def in_child(
     *args # of `child_step`
 )->tuple: # the seconds from the start of the process until it printed; what it printed
-    "Run `child_step` in a process of its own. Raises `RuntimeError` when that fails."
+    "Run `child_step` in a process of its own. Raises `ChildProcessError` when that fails."
     call = f'from mingpt_nb.speed import child_step; child_step(*{args})'
     env = os.environ | dict(OMP_NUM_THREADS=str(torch.get_num_threads()))
     start = time.perf_counter()
     with subprocess.Popen([sys.executable, '-c', call], stdout=-1, stderr=-1, env=env) as child:
         line, seconds = child.stdout.readline(), time.perf_counter() - start
-        error = child.communicate()[1].decode().strip()
-    if not line: raise RuntimeError(f"{args[0]} failed at {args[1]}: {error.splitlines()[-1:]}")
+        error = child.communicate()[1].decode().strip().splitlines()
+    if not line: raise ChildProcessError(f"{args[0]} failed at {args[1]}: {error[-1:]}")
     return seconds, int(line)
 
 # %% ../nbs/22_speed.ipynb #22b10058
@@ -476,6 +476,7 @@ def scoreboard(
     told = torch.cuda.is_available() or Path('/proc/self/clear_refs').exists() # peak memory
     plan = [(what, letter) for what, which in (FULL if full else QUICK).items()
             for letter in which if letter in letters and (told or what != MEMORY)]
+    if not plan: raise ValueError(f"the quick form has no setting {letters}: add full")
     form = '{percentage:3.0f}% {bar} {elapsed}, {remaining} left: {desc}'
     with tqdm(total=len(plan), bar_format=form, disable=not progress) as bar:
         here = machine()

@@ -370,12 +370,12 @@ def contestants(
 def race(
     runners:dict, # name to a function of `n`, which gives the seconds of n repetitions
     rounds:int=5, # that count
-    seconds:float=.5, # for each in a round, at least
+    seconds:float=.5, # for each in a round, at least; 0: once, and none to warm up
     tick=lambda name: None # is told who has run
 )->dict: # name to the seconds of one repetition, a number for each round
     "Let all run in turn, round by round."
-    repeats, times = {}, {name: [] for name in runners}
-    for name, run in runners.items():
+    repeats, times = dict.fromkeys(runners, 1), {name: [] for name in runners}
+    for name, run in runners.items() if seconds else ():
         repeats[name] = min(50, max(1, round(seconds / max(run(1), 1e-6))))
         tick(name)
     for _ in range(rounds):
@@ -482,11 +482,13 @@ def scoreboard(
         here = machine()
         fast16 = not float32 and here['flops_bf16'] > 1.5 * here['flops']
         for what, letter in plan:
-            bf16, once = fast16 and (device().type != 'cpu' or letter == 'F'), what == MEMORY
+            bf16 = fast16 and (device().type != 'cpu' or letter == 'F')
+            long = what in (MEMORY, START) # a process each: once is enough
+            turns = 1 if what == MEMORY else rounds
             bar.set_description_str(f'{what}, {letter}')
             entrants = runners(what, letter, kinds, checkouts, bf16, tokens)
-            def tick(name): bar.update(1 / len(entrants) / (2 if once else rounds + 1))
-            times = race(entrants, 1 if once else rounds, 0 if once else .5, tick)
+            def tick(name): bar.update(1 / len(entrants) / (turns + (not long)))
+            times = race(entrants, turns, 0 if long else .5, tick)
             if what == WRITE: times = {k: [x / tokens for x in t] for k, t in times.items()}
             precision = 'bf16' if bf16 and what != WRITE else 'float32'
             rows += summary(times, what=what, setting=letter, precision=precision)
@@ -522,6 +524,7 @@ def shares(
     n:int=5 # steps, 1 or more
 )->dict: # seconds a step of each group, by name
     "Where the time of a step goes."
+    os.environ.setdefault('KINETO_LOG_LEVEL', '6') # or the profiler says that it starts and stops
     gpu = [ProfilerActivity.CUDA] * torch.cuda.is_available()
     with torch.profiler.profile(activities=[ProfilerActivity.CPU, *gpu]) as profile:
         whole = timed(lambda: run(n))(1)

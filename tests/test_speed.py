@@ -69,7 +69,7 @@ def waits(t):
     with OnDevice([*t.model.parameters(), *state]) as mode: t.train_step(x2, y2)
     return mode.waits
 
-@pytest.mark.parametrize('settings', [{}, {'optimizer': 'muon'}, {'mixed_precision': 'bf16'}, {'gradient_accumulation_steps': 4}], ids=str)
+@pytest.mark.parametrize('settings', [{}, {'optimizer': 'muon'}, {'mixed_precision': 'bf16'}, {'mixed_precision': 'fp16'}, {'gradient_accumulation_steps': 4}], ids=str)
 def test_a_step_waits_once(settings): assert waits(trainer(**settings)) == ['tolist']
 
 

@@ -14,6 +14,7 @@ import contextlib, importlib.util, io, os, platform, re, shutil, subprocess, sys
 import time, warnings
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def sync():
     "Wait until the device has done all that it was told."
     if torch.accelerator.is_available(): torch.accelerator.synchronize()
 
+# %% ../nbs/22_speed.ipynb #22b10012a
 def timed(
     function # of no argument
 ): # a function of `n`: calls it n times, gives the seconds
@@ -166,6 +168,7 @@ class PlainLoop:
         return GPT(GPTConfig(**self.s.sizes, embd_pdrop=0, resid_pdrop=0, attn_pdrop=0))
     def make_optimizer(self): return make_optimizers(self.model, learning_rate=1e-3)[0]
     def loss(self, x, y): return self.model(x, y)[1]
+    def generate(self, idx, n): return self.model.generate(idx, n, do_sample=True, top_k=40)
 
     def batch(self): # nanoGPT's get_batch
         T = self.s.sizes['block_size']
@@ -220,9 +223,6 @@ def write(self:PlainLoop,
     self.model.train()
     return out
 
-@patch
-def generate(self:PlainLoop, idx, n): return self.model.generate(idx, n, do_sample=True, top_k=40)
-
 # %% ../nbs/22_speed.ipynb #22b10036
 class Stopwatch:
     "A callback: the seconds of `n` steps behind the first one; then the run is stopped."
@@ -274,7 +274,7 @@ class Transformers(PlainLoop):
     "Hugging Face's GPT-2, in the plain loop."
     name, settings = 'transformers', 'ABCDF'
     def build(self):
-        import transformers
+        transformers = import_module('transformers')
         transformers.logging.set_verbosity_error()
         off = dict.fromkeys(('resid_pdrop', 'embd_pdrop', 'attn_pdrop'), 0)
         off |= dict(bos_token_id=None, eos_token_id=None, n_positions=self.s.sizes['block_size'])
@@ -517,7 +517,8 @@ def table(
 # %% ../nbs/22_speed.ipynb #22b10071
 GROUPS = {'linear products': 'aten::(addmm|mm|bmm)$', 'attention': '_attention', 'GELU': 'gelu',
           'LayerNorm': 'layer_norm', 'cross-entropy': 'log_softmax|nll_loss',
-          'data': 'data$|DataLoader', 'optimizer, clipping': 'Optimizer.step|foreach_(norm|mul)|vector_norm'}
+          'data': 'data$|DataLoader',
+          'optimizer, clipping': 'Optimizer.step|foreach_(norm|mul)|vector_norm'}
 
 def shares(
     run, # a function of `n`, such as `steps` of a contestant, which makes one step more

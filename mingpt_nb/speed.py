@@ -414,7 +414,8 @@ def in_child(
 def child_step(
     name:str, # one of `CONTESTANTS`
     letter:str, # one of `SETTINGS`
-    checkout=None, bf16:bool=False, # as a contestant's
+    checkout=None, # the folder of a checkout, for who needs one
+    bf16:bool=False, # compute in bfloat16 what may be
     memory:bool=False # make a second step and print the bytes that both took at most
 ):
     "Make a step, in a process that is there for nothing else, and print a line."

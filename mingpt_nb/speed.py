@@ -155,7 +155,7 @@ class PlainLoop:
         checkout=None, # the folder of a checkout, for who needs one
         bf16:bool=False # compute in bfloat16 what may be
     ):
-        self.s, self.checkout, self.step_number = setting, checkout, 0
+        self.s, self.checkout, self.bf16, self.step_number = setting, checkout, bf16, 0
         self.autocast = torch.autocast(device().type, torch.bfloat16, enabled=bf16)
         V, T = setting.sizes['vocab_size'], setting.sizes['block_size']
         self.ids = np.random.default_rng(0).integers(V, size=1_000_000, dtype=np.uint16)
@@ -247,7 +247,7 @@ class Ours(PlainLoop):
     "Our model and our Trainer."
     name, settings, optimizer_name = 'mingpt_nb', 'ABCDEF', 'adamw'
     def make_optimizer(self): # all of the Trainer
-        T, bf16 = self.s.sizes['block_size'], 'bf16' if self.autocast._enabled else None
+        T, bf16 = self.s.sizes['block_size'], 'bf16' if self.bf16 else None
         data = Sums(2) if self.s.sums else RandomChunks(self.ids, T)
         config = TrainerConfig(100_000, 100_000, self.s.here, lr_decay=True, progress=False,
                                optimizer=self.optimizer_name, mixed_precision=bf16)

@@ -108,7 +108,7 @@ def main(
         settings = parse(argv)
         if os.environ.get('RANK', '0') != '0': # of several processes one speaks
             sys.stdout = open(os.devnull, 'w', encoding='utf-8')
-        for k in 'text', 'model', 'init', 'out', 'resume':
+        for k in 'text', 'model', 'init', 'out', 'resume', 'nanogpt', 'mingpt', 'json':
             if getattr(settings, k, None) == '': raise ValueError(f"--{k} is empty")
         if getattr(settings, 'resume', None): settings = resumed(argv, settings)
         getattr(import_module('mingpt_nb.run'), argv[0])(settings)

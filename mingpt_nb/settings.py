@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'NOT_STORED', 'CHANGEABLE', 'Training', 'TextTraining', 'Shakespeare', 'Train', 'Cifar10', 'Adder',
-           'Sample', 'Gpt2']
+           'Sample', 'Gpt2', 'Bench']
 
 # %% ../nbs/97_settings.ipynb #97a10006
 from dataclasses import dataclass
@@ -125,8 +125,21 @@ class Gpt2:
     greedy:bool = False # take the likeliest token each time
     seed:int|None = None # for the same again; else another each time
 
+# %% ../nbs/97_settings.ipynb #97a10019
+@dataclass
+class Bench:
+    "Measure this project beside transformers, nanoGPT and minGPT on this machine."
+    full:bool = False # all settings and kinds of work: half an hour, or several
+    settings:str = 'ABCDEF' # measure only these
+    nanogpt:str|None = None # the folder of a checkout of nanoGPT; else without it
+    mingpt:str|None = None # the folder of a checkout of minGPT; else without it
+    json:str|None = None # a file to keep the figures in
+    rounds:int|None = None # rounds that count, 1 or more; else 3, or 5 with full
+    threads:int|None = None # of the processor, 1 or more; else as PyTorch has it
+    float32:bool = False # also where the device is fast in bfloat16
+
 # %% ../nbs/97_settings.ipynb #97a10013
 COMMANDS = dict(shakespeare=Shakespeare, cifar10=Cifar10, adder=Adder, train=Train,
-                sample=Sample, gpt2=Gpt2)
+                sample=Sample, gpt2=Gpt2, bench=Bench)
 NOT_STORED = 'resume', 'dry_run', 'shard'
 CHANGEABLE = 'accumulate', 'mixed_precision', 'prompt', 'max_new_tokens', 'temperature'

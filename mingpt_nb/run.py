@@ -275,6 +275,7 @@ def run_text(
 def shakespeare(settings:Shakespeare):
     "Train a character model on Shakespeare or on your own text, judge it, and write a sample."
     s = absolute_paths(settings)
+    if s.n_embd is None: s = replace(s, n_embd=64 if s.minutes is None else 128)
     text, source = shakespeare_text(s.text)
     tok = CharTokenizer.from_text(text)
     data = text_datasets(torch.tensor(tok.encode(text)), s.block_size, s.seed)

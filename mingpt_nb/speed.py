@@ -528,6 +528,7 @@ def shares(
     "Where the time of a step goes."
     os.environ.setdefault('KINETO_LOG_LEVEL', '6') # or the profiler says that it starts and stops
     gpu = [ProfilerActivity.CUDA] * torch.cuda.is_available()
+    run(1) # warms up
     with torch.profiler.profile(activities=[ProfilerActivity.CPU, *gpu]) as profile:
         whole = timed(lambda: run(n))(1)
     found, key = dict.fromkeys(GROUPS, 0.), 'device' if gpu else 'cpu'

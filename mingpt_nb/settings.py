@@ -51,10 +51,9 @@ class Shakespeare(TextTraining):
     block_size:int = 64 # characters that the model sees at once
     n_layer:int = 2 # blocks
     n_embd:int|None = None # numbers in a token's vector; else 64, or with minutes 128
-    batch_size:int = 16 # windows a step, on all processes together
-    max_steps:int = 600 # steps of training
+    max_steps:int = 360 # steps of training
     learning_rate:float = 0.03 # at the end of the warm-up
-    eval_interval:int = 300 # steps between held-out losses
+    eval_interval:int = 180 # steps between held-out losses
     max_new_tokens:int = 500 # characters to write at the end
 
 # %% ../nbs/97_settings.ipynb #97a1000c

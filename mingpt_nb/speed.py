@@ -165,7 +165,8 @@ class PlainLoop:
             self.optimizer = self.make_optimizer()
 
     def build(self):
-        return GPT(GPTConfig(**self.s.sizes, embd_pdrop=0, resid_pdrop=0, attn_pdrop=0))
+        return GPT(GPTConfig(**self.s.sizes, embd_pdrop=0, resid_pdrop=0, attn_pdrop=0,
+                             activation_function='gelu')) # exact, as nanoGPT's
     def make_optimizer(self): return make_optimizers(self.model, learning_rate=1e-3)[0]
     def loss(self, x, y): return self.model(x, y)[1]
     def generate(self, idx, n): return self.model.generate(idx, n, do_sample=True, top_k=40)

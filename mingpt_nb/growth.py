@@ -18,7 +18,8 @@ from .scale import estimate
 from .trainer import Trainer, TrainerConfig
 
 # %% ../nbs/28_growth.ipynb #28a10024
-BLOCK_SIZE, BATCH_SIZE = 64, 16 # 1,024 tokens a step
+BLOCK_SIZE = 64
+BATCH_SIZE = 16 # 1,024 tokens a step
 SHAPES = [(2, 1, 16), (2, 1, 32), *((n, n, 32 * n) for n in range(2, 13))]
 
 def recipe(
@@ -113,7 +114,8 @@ def expected_loss(
     return by_all[0], min(by_all) - worst, max(by_all) + worst
 
 # %% ../nbs/28_growth.ipynb #28a10042
-FEWEST_STEPS, MOST_EPOCHS = 50, 2 # no run of the law reads its text more often
+FEWEST_STEPS = 50
+MOST_EPOCHS = 2 # no run of the law reads its text more often
 
 def best_size(
     minutes:float, # for the steps of training; above 0

@@ -45,7 +45,7 @@ class GPTConfig:
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}")
         for name in 'embd_pdrop', 'resid_pdrop', 'attn_pdrop':
-            need(name, isinstance(p := getattr(self, name), Real) and 0 <= p <= 1, 'between 0 and 1')
+            need(name, isinstance(p := getattr(self, name), Real) and 0 <= p <= 1, 'from 0 to 1')
         need('tie_word_embeddings', isinstance(self.tie_word_embeddings, bool), 'a bool')
         need('activation_function', self.activation_function in [*GELUS], ' or '.join(GELUS))
 

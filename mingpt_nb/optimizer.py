@@ -79,7 +79,7 @@ def make_optimizers(
     optimizer:str='adamw', # one of `OPTIMIZERS`
     learning_rate:float=4e-4, # of both optimizers, if there are two; above 0
     betas:tuple=(0.9, 0.95), # shares of AdamW's two averages that stay at a step; 0 up to below 1
-    weight_decay:float=0.1, # share of the matrices that goes at each step, times the rate; 0 or more
+    weight_decay:float=0.1, # share of the matrices lost at each step, times the rate; 0 or more
     momentum:float=0.95 # of Muon, if there is one; 0 up to below 1
 )->list: # one optimizer, or two: Muon, then AdamW
     "AdamW for all, or Muon for the blocks' matrices and AdamW for the rest; else a `ValueError`."

@@ -230,7 +230,7 @@ def fit_minutes(
     model:GPT, # not yet trained
     data:tuple # two data sets, to train on and held out
 )->TextTraining: # with as many steps as fit in, and five evaluations
-    "Raises `ValueError` for a time that isn't one, and where several processes would have to agree."
+    "Raises `ValueError` for a time that isn't one, and where several processes have to agree."
     s = settings
     if not 0 < s.minutes < 1e6: raise ValueError(f"minutes={s.minutes} must be above 0, below 1e6")
     if s.shard or int(os.environ.get('WORLD_SIZE', 1)) > 1:

@@ -432,8 +432,11 @@ def child_step(
     else: print(resident('VmHWM') - before if memory else 0, flush=True)
 
 # %% ../nbs/22_speed.ipynb #22b10062
-STEP, WRITE, EVALUATE = 'a training step', 'a written token', 'eight batches evaluated'
-MEMORY, START = 'peak memory of a step', 'start to the first step'
+STEP = 'a training step'
+WRITE = 'a written token'
+EVALUATE = 'eight batches evaluated'
+MEMORY = 'peak memory of a step'
+START = 'start to the first step'
 QUICK = {STEP: 'AB', WRITE: 'C', START: 'A'}
 FULL = {STEP: 'ABCDEF', EVALUATE: 'BC', WRITE: 'CF', MEMORY: 'ABCDF', START: 'A'}
 

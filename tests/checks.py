@@ -429,7 +429,7 @@ def check_api(repo):
     proc, faults = made(repo)
     index = (proc/'api.qmd').read_text(encoding='utf-8') if not faults else ''
     for module, path in homes(repo).items() if not faults else ():
-        [names] = [ast.literal_eval(n.value) for n in ast.parse(modules(repo)[module].read_text(encoding='utf-8')).body if isinstance(n, ast.Assign) and n.targets[0].id == '__all__']
+        [names] = [ast.literal_eval(n.value) for n in ast.parse(modules(repo)[module].read_text(encoding='utf-8')).body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == '__all__']
         section = index.partition(f'\n## {settings(repo)["lib_name"]}.{module}\n')[2].partition('\n## ')[0]
         for name in dict.fromkeys([*names, *parameters(modules(repo)[module])]):
             row = re.search(rf'^\|.*\[`{re.escape(name[max(name.find("."), 0):])}`\]\({module}\.html[^)]*\) \| (.*) \|$', section, re.M)

@@ -122,7 +122,7 @@ def live(root=root, trained=None):
     with tempfile.TemporaryDirectory() as temp:
         at = Path(trained or temp)
         if not trained:
-            run.shakespeare(settings.Shakespeare(out=str(at/'shakespeare')))
+            run.shakespeare(settings.Shakespeare(minutes=3, out=str(at/'shakespeare')))
             run.adder(settings.Adder(out=str(at/'adder')))
             run.cifar10(settings.Cifar10(out=str(at/'cifar10')))
         letters = dict(shakespeare=Tokenizer.load(at/'shakespeare'/'mingpt_tokenizer.json'), adder=CharTokenizer('0123456789'), cifar10=None)

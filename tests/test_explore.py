@@ -119,13 +119,13 @@ def test_attention(page, live):
     box.get_by_label('text', exact=True).fill('To be, or not')
     page.keyboard.press('Tab')
     said(box, '“t” reads')
-    box.get_by_label('layer').select_option(index=2)
+    box.get_by_label('layer').select_option(index=1)
     box.get_by_label('head').select_option(index=1)
     box.locator('.tokens').focus()
     page.keyboard.press('ArrowLeft')
     said(box, '“o” reads')
     model, tok = unpack_model((live/'shakespeare.bin').read_bytes())
-    row = model.attention(torch.tensor([tok.encode('To be, or not')]))[2, 0, 1, 11]
+    row = model.attention(torch.tensor([tok.encode('To be, or not')]))[1, 0, 1, 11]
     most = row.max().item()
     assert f'{100 * most:.1f}%' in box.locator('.said').text_content()
     box.locator('.token').nth(3).hover()
@@ -186,7 +186,7 @@ def test_impatient(page):
 def test_odd_texts(page):
     "What the model does not know is said, and markup stays text."
     box = picture(page, 'attention')
-    assert box.get_by_label('layer').locator('option').count() == 4 # before anything is computed
+    assert box.get_by_label('layer').locator('option').count() == 2 # before anything is computed
     box.get_by_label('text', exact=True).fill('🎭')
     page.keyboard.press('Tab')
     said(box, 'knows none of these')

@@ -18,13 +18,16 @@ GELUS = {'gelu_new': 'tanh', 'gelu': 'none'} # Hugging Face's name: PyTorch's `a
 # %% ../nbs/05_block.ipynb #40f6284f
 class MLP(nn.Module):
     """Two linear layers with a GELU between, applied to each token alone (Radford et al. 2019;
-    Vaswani et al. 2017, section 3.3)."""
+    Vaswani et al. 2017, section 3.3). Raises `ValueError` for an
+    argument out of range."""
     def __init__(self,
         n_embd:int, # width C of a token's vector; it is 4 C wide inside
         resid_pdrop:float=0., # share of the output dropped in training, 0..1
         activation_function:str='gelu_new' # a key of `GELUS`: GPT-2's tanh form, or 'gelu'
     ):
         super().__init__()
+        if not 0 <= resid_pdrop <= 1 or activation_function not in GELUS:
+            raise ValueError(f"{resid_pdrop=} must be within 0..1, {activation_function=} in GELUS")
         self.approximate = GELUS[activation_function]
         self.c_fc = nn.Linear(n_embd, 4 * n_embd)
         self.c_proj = nn.Linear(4 * n_embd, n_embd)

@@ -287,6 +287,8 @@ def attention(self:GPT,
 TRANSPOSED = 'attn.c_attn.weight', 'attn.c_proj.weight', 'mlp.c_fc.weight', 'mlp.c_proj.weight'
 MASKS = '.attn.bias', '.attn.masked_bias' # old files hold the causal mask, too
 
+def _turned(k, w): return w.T if k.endswith(TRANSPOSED) and w.dim() == 2 else w
+
 # %% ../nbs/06_model.ipynb #fa273c5d
 @patch
 def save_pretrained(self:GPT,
@@ -297,9 +299,8 @@ def save_pretrained(self:GPT,
     (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
     config = {'architectures': ['GPT2LMHeadModel'], **SUPPORTED_CONFIG, **asdict(self.config)}
     config |= dict(n_positions=config.pop('block_size'), bos_token_id=None, eos_token_id=None)
-    weights = {k: w.T if k.endswith(TRANSPOSED) else w for k, w in self.state_dict().items()}
+    weights = {k: _turned(k, w).contiguous() for k, w in self.state_dict().items()}
     if self.config.tie_word_embeddings: del weights['lm_head.weight'] # it is wte
-    weights = {k: w.contiguous() for k, w in weights.items()}
     fp = {'fingerprint': fingerprint} if fingerprint else {}
     def write(path): path.write_text(json.dumps(config | fp, indent=2), encoding='utf-8')
     about = {'format': 'pt'} | fp
@@ -341,8 +342,7 @@ def _read_weights(file):
     # OpenAI's own files leave the first word out
     first = '' if 'transformer.wte.weight' in weights else 'transformer.'
     def name(k): return k if k == 'lm_head.weight' else first + k
-    def turned(k, w): return w.T if k.endswith(TRANSPOSED) and w.dim() == 2 else w
-    return {name(k): turned(k, w) for k, w in weights.items() if not k.endswith(MASKS)}
+    return {name(k): _turned(k, w) for k, w in weights.items() if not k.endswith(MASKS)}
 
 # %% ../nbs/06_model.ipynb #0d7f4fdb
 def load_weights(model:GPT, # on the meta device
@@ -365,9 +365,8 @@ def load_weights(model:GPT, # on the meta device
         if not w.is_floating_point() or not w.norm(torch.inf).isfinite():
             refuse(f": {k} holds values that are not finite numbers")
     model.to_empty(device='cpu')
-    wte = model.transformer.wte
-    if model.config.tie_word_embeddings: model.lm_head.weight = wte.weight
+    if model.config.tie_word_embeddings: model.lm_head.weight = model.transformer.wte.weight
     model.load_state_dict(weights)
-    if not torch.equal(wte.weight, weights['transformer.wte.weight'].float()):
+    if not torch.equal(model.transformer.wte.weight, weights['transformer.wte.weight'].float()):
         refuse(": transformer.wte.weight and lm_head.weight differ, but config.json ties them")
     return model.eval()

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NANOGPT', 'check_folder', 'save_model', 'SaveBest', 'save_curve', 'absolute_paths', 'trainer_config', 'run_folder',
-           'Run', 'announce', 'farewell', 'describe_costs', 'text_datasets', 'fit_minutes', 'run_text', 'shakespeare',
-           'save_adder', 'load_adder', 'adder', 'save_pictures', 'save_completions', 'prepare', 'PaintSamples',
-           'cifar10', 'load_painter', 'own_tokenizer', 'drawing', 'gpt2', 'init_model', 'train', 'sample',
-           'whole_commands', 'bench']
+           'share_work', 'Run', 'announce', 'farewell', 'describe_costs', 'text_datasets', 'fit_minutes', 'run_text',
+           'shakespeare', 'save_adder', 'load_adder', 'adder', 'save_pictures', 'save_completions', 'prepare',
+           'PaintSamples', 'cifar10', 'load_painter', 'own_tokenizer', 'drawing', 'gpt2', 'init_model', 'train',
+           'sample', 'whole_commands', 'bench']
 
 # %% ../nbs/98_run.ipynb #3a677640
 import hashlib, json, math, os, re, shlex, shutil, subprocess, sys, tempfile, time
@@ -115,6 +115,11 @@ def run_folder(settings:Training)->Path: # None where nothing is to be written
     trainer_config(settings)
     return None if settings.dry_run else check_folder(settings.resume or settings.out)
 
+# %% ../nbs/98_run.ipynb #98b40004
+def share_work(settings:Training)->bool:
+    "Is this process one of several, which a launcher has started?"
+    return settings.shard or int(os.environ.get('WORLD_SIZE', 1)) > 1
+
 # %% ../nbs/98_run.ipynb #9a1e0002
 class Run:
     "A `Trainer` with what a command needs: a folder, checkpoints, the best weights, a report."
@@ -127,7 +132,7 @@ class Run:
     ):
         self.settings, self.folder, self.files = settings, folder, files
         self.command = type(settings).__name__.lower()
-        several = settings.shard or int(os.environ.get('WORLD_SIZE', 1)) > 1 # from a launcher
+        several = share_work(settings)
         self.best = DistributedBestWeights() if several else BestWeights()
         how = trainer_config(settings), [StopOnSignal(), self.best]
         if several: self.trainer = DistributedTrainer(model, *data, *how, settings.shard)
@@ -233,7 +238,7 @@ def fit_minutes(
     "Raises `ValueError` for a time that isn't one, and where several processes have to agree."
     s = settings
     if not 0 < s.minutes < 1e6: raise ValueError(f"minutes={s.minutes} must be above 0, below 1e6")
-    if s.shard or int(os.environ.get('WORLD_SIZE', 1)) > 1:
+    if share_work(s):
         raise ValueError("minutes is for one process; several need max_steps")
     step = estimate(Trainer(model, *data, trainer_config(s)), steps=10)['seconds_a_step']
     evaluation = step / 3 * len(data[1]) / s.batch_size
@@ -590,9 +595,10 @@ def whole_commands(
             if done.returncode: raise ChildProcessError(f"{words[-1]}: {done.stderr[-300:]}")
             return time.perf_counter() - began, done.stdout
         call('data/shakespeare_char/prepare.py')
-        ours = '-c', 'from mingpt_nb.cli import program; program()', 'shakespeare', *options
+        ours = '-c', 'from mingpt_nb.cli import program; program()', 'shakespeare', '--text', text
         times = {}
-        for name, words in tqdm(dict(mingpt_nb=ours, nanoGPT=['train.py', *NANOGPT]).items()):
+        commands = dict(mingpt_nb=[*ours, *options], nanoGPT=['train.py', *NANOGPT])
+        for name, words in tqdm(commands.items()):
             seconds, said = call(*words)
             loss = re.findall(r'(?:val loss|held-out loss:?) (\d+\.\d+)', said)[-1]
             times[f'{name}, {loss} nats'] = [seconds]

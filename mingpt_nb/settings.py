@@ -129,7 +129,7 @@ class Gpt2:
 @dataclass
 class Bench:
     "Measure this project beside transformers, nanoGPT and minGPT on this machine."
-    full:bool = False # all settings and kinds of work: half an hour, or several
+    full:bool = False # all settings and kinds of work; takes long
     settings:str = 'ABCDEF' # measure only these
     nanogpt:str|None = None # the folder of a checkout of nanoGPT; else without it
     mingpt:str|None = None # the folder of a checkout of minGPT; else without it

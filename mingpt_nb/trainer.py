@@ -36,7 +36,7 @@ class TrainerConfig:
     grad_norm_clip:float=1.0 # a longer gradient is cut to this length; above 0, at most 1e9
     lr_decay:bool=False # after the warm-up: True: a cosine down to zero; False: the rate is held
     warmup_tokens:int=None # tokens to the full rate, 0 or more; None: a twentieth of final_tokens
-    final_tokens:int=None # tokens until the rate is zero, 0 or more; None: all of the run
+    final_tokens:int=None # tokens until the rate is zero, 1 or more; None: all of the run
     eval_interval:int=None # steps between held-out losses, 1 or more; None: those of an epoch
     mixed_precision:str=None # None: float32; 'bf16', 'fp16': fast if the device has units for it
     num_workers:int=0 # extra processes that fetch data, 0 or more
@@ -53,8 +53,9 @@ class TrainerConfig:
             need(name, unset or isinstance(n, Integral) and n >= 1, 'a whole number of at least 1')
         for name in 'learning_rate', 'grad_norm_clip':
             need(name, 0 < getattr(self, name) <= 1e9, 'above 0 and at most 1e9')
-        for name in 'weight_decay', 'warmup_tokens', 'final_tokens', 'num_workers':
+        for name in 'weight_decay', 'warmup_tokens', 'num_workers':
             need(name, 0 <= (getattr(self, name) or 0) <= 1e18, 'at least 0')
+        need('final_tokens', self.final_tokens is None or self.final_tokens >= 1, 'at least 1')
         need('betas', all(0 <= b < 1 for b in self.betas), 'two numbers, from 0 up to below 1')
         need('momentum', 0 <= self.momentum < 1, 'from 0 up to below 1')
         need('seed', 0 <= self.seed < 2**32, 'at least 0 and below 2**32')
@@ -155,9 +156,8 @@ def train_step(self:Trainer, x:torch.Tensor, y:torch.Tensor)->dict: # for the hi
     loss, norm = torch.stack([loss, norm]).tolist() # here, and only here, we wait for the device
     overflow = self.scaler.is_enabled() and not math.isfinite(norm) # in fp16; it was skipped
     if not math.isfinite(loss) or not (math.isfinite(norm) or overflow):
-        raise FloatingPointError(
-            f"the loss is {loss} and the gradient's norm {norm:.3g} at step {self.step + 1} "
-            f"(learning rate {lr:.2g}); the model keeps its weights of step {self.step}")
+        raise FloatingPointError(f"the loss is {loss} and the gradient's norm {norm:.3g} at step "
+            f"{self.step + 1} (learning rate {lr:.2g}); kept: the weights of step {self.step}")
     self.step, self.tokens = self.step + 1, self.tokens + tokens
     grad_norm = None if overflow else norm
     return dict(step=self.step, tokens=self.tokens, loss=loss, lr=lr, grad_norm=grad_norm)

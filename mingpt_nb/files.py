@@ -226,7 +226,7 @@ def check_memory(
     "Raises `ValueError` for a model that this machine can't hold: what it takes, what there is."
     n, have = count_parameters(config), machine_memory()
     names = 'vocab_size', 'block_size', 'n_layer', 'n_embd'
-    sizes = ', '.join(f'{k}={getattr(config, k)}' for k in names)
+    sizes = ', '.join(f'{k}={getattr(config, k)!r:.60}' for k in names)
     if config.n_layer > MAX_LAYERS:
         raise ValueError(f"{sizes}: more than {MAX_LAYERS:,} layers, "
                          f"{Decimal(n):.3g} parameters, are too many to make")

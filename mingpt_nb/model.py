@@ -353,7 +353,7 @@ def load_weights(model:GPT, # on the meta device
     """Give `model` memory and weights. Raises `ValueError` that names those which are missing,
     left over, of another shape or type, not finite numbers, or beyond a million: no training leads
     there, and what is computed from them may leave the range of float32."""
-    def refuse(what): raise ValueError(f"{file}{what}")
+    def refuse(what): raise ValueError(f"{file}{what[:300]}")
     def first(names): return ', '.join(sorted(names)[:3])
     want = model.state_dict()
     if lost := want.keys() - weights: refuse(f" lacks {len(lost)} weights: {first(lost)}")

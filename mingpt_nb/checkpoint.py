@@ -8,7 +8,7 @@ __all__ = ['FORMAT', 'MAY_CHANGE', 'STATE', 'FILES', 'SCALER', 'LINE', 'StopOnSi
            'read_tensors', 'read_history', 'check_tensors']
 
 # %% ../nbs/20_checkpoint.ipynb #842f31b9
-import json, math, os, shutil, signal, threading
+import json, os, shutil, signal, threading
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path

@@ -1,5 +1,5 @@
 "Files that a stranger sends. Whatever is in them, the answer is one line that names the file, or they are read as they are; nothing else happens."
-import copy, json, math, os, random, shutil, struct, sys, tempfile, time
+import copy, json, math, os, shutil, struct, sys, tempfile, time
 from pathlib import Path
 
 import pytest
@@ -87,7 +87,7 @@ def read_model(folder):
     model = GPT.from_pretrained(folder)
     ids = model.generate(torch.zeros(1, 1, dtype=torch.int64), 10, do_sample=True)
     assert ids.max() < model.config.vocab_size and model(ids[:, :8])[0].isfinite().all()
-    if (folder/'mingpt_tokenizer.json').exists(): read_tokenizer(folder)
+    if os.path.lexists(folder/'mingpt_tokenizer.json'): read_tokenizer(folder)
     return model
 
 def read_tokenizer(folder):
@@ -109,12 +109,14 @@ def tree(folder):
     "All files below, and what is in them."
     return {p: p.is_file() and p.stat().st_size < 10**7 and p.read_bytes() for p in folder.rglob('*')}
 
+SAID = [] # what was answered
+
 def answer(read, folder):
     "What was read, or None after one line that names a file in the folder; in time, and no file is another than before."
     before, began, result = tree(folder.parent), time.monotonic(), None
     try: result = read(folder)
     except (ValueError, OSError) as e:
-        words = str(e)
+        SAID.append(words := str(e))
         assert '\n' not in words and len(words) < 1000 and str(folder) in words, words[:2000]
     assert time.monotonic() - began < SECONDS
     assert tree(folder.parent) == before
@@ -311,3 +313,108 @@ def test_a_file_of_tensors_that_is_spoilt(good, sandbox, how):
         content = (good/name/file).read_bytes()
         new = WHOLE[how](content) if how in WHOLE else pack(*unpack(content), HEADS[how])
         assert sandbox(name, read, lambda folder: put(folder/file, new, read is read_run)) is None
+
+
+# One by one, what once went wrong
+
+def edit(file, change, run=False):
+    "Change what a JSON file says."
+    put(file, text(change(json.loads(file.read_bytes()))), run)
+
+@pytest.mark.parametrize('change, words', [(dict(n_embd=2**40), 'n_embd=1099511627776 make 1.45e+25 parameters, which take 5.80e+25 bytes; this machine has'), (dict(n_positions=2**63), 'block_size=9223372036854775808'),
+    (dict(vocab_size=10**30), 'vocab_size=1000000000000000000000000000000'), (dict(n_layer=100_000), 'n_layer=100000')])
+def test_a_size_that_cannot_be(sandbox, change, words):
+    assert sandbox('model', read_model, lambda folder: edit(folder/'config.json', lambda c: c | change)) is None
+    assert words in SAID[-1] and 'config.json' in SAID[-1]
+
+def test_a_tokenizer_that_explodes(sandbox):
+    doubling = [[116, 116], *([256 + i] * 2 for i in range(59))]
+    assert sandbox('bpe', read_tokenizer, lambda folder: edit(folder/'mingpt_tokenizer.json', lambda t: t | dict(merges=doubling))) is None
+    assert 'merge 16 makes a token of 131,072 bytes' in SAID[-1]
+
+def test_an_alphabet_that_ends_with_a_repetition(sandbox):
+    letters = ''.join(map(chr, range(0x10000, 0x10ffff)))
+    assert sandbox('char', read_tokenizer, lambda folder: edit(folder/'mingpt_tokenizer.json', lambda t: t | dict(chars=letters + letters[-1]))) is None
+
+@pytest.mark.parametrize('dtype, value, whole, words', [('F8_E4M3', 0, True, 'float8_e4m3fn'), ('I64', 0, True, 'int64'), ('F32', 3e38, True, 'beyond a million: 3e+38'), ('F64', 1e300, False, 'beyond a million: 1e+300'), ('F32', math.nan, False, 'not finite')])
+def test_weights_that_cannot_be(good, sandbox, dtype, value, whole, words):
+    tensors, about = unpack((good/'model'/'model.safetensors').read_bytes())
+    for k, (_, shape, _) in tensors.items() if whole else [('transformer.wpe.weight', tensors['transformer.wpe.weight'])]:
+        n = math.prod(shape)
+        tensors[k] = [dtype, shape, numbers(value, dtype, 1) + numbers(0. if not whole else value, dtype, n - 1)]
+    assert sandbox('model', read_model, lambda folder: (folder/'model.safetensors').write_bytes(pack(tensors, about))) is None
+    assert words in SAID[-1]
+
+def test_a_step_without_end(sandbox):
+    "A list of all steps up to this one would not fit into memory."
+    def harm(run):
+        at = (run/'checkpoints'/'step-2').rename(run/'checkpoints'/'step-1000000000000')
+        (run/'checkpoints'/'latest').write_text(json.dumps({'checkpoint': at.name, 'sha256': ''}))
+        edit(at/'trainer.json', lambda a: a | dict(step=10**12, total_steps=10**12, best=a['best'] | dict(file=f'{at.name}/tensors.safetensors')), True)
+    assert sandbox('adamw', read_run, harm) is None
+    assert 'holds no history of 1000000000000 steps: it has 2 lines' in SAID[-1]
+
+@pytest.mark.parametrize('change', [lambda h: {k: v for k, v in h.items() if k != 'loss'}, lambda h: h | {'lr': 10**400}, lambda h: h | {'test_loss': 'low'}])
+def test_a_history_that_cannot_be_drawn(sandbox, change):
+    def harm(run):
+        file = run/'checkpoints'/'step-2'/'history.jsonl'
+        put(file, b'\n'.join(text(change(json.loads(line))) for line in file.read_bytes().splitlines()), True)
+    assert sandbox('adamw', read_run, harm) is None
+
+@pytest.mark.parametrize('name, kinds', [('adamw', {'exp_avg': 'momentum_buffer', 'exp_avg_sq': '', 'step': ''}), ('muon', {'momentum_buffer': 'exp_avg'})])
+def test_what_another_optimizer_keeps(good, sandbox, name, kinds):
+    file = 'checkpoints/step-2/tensors.safetensors'
+    tensors, about = unpack((good/name/file).read_bytes())
+    new = {k: v for k, v in tensors.items() if k.partition('.')[0] not in kinds}
+    for k, v in tensors.items():
+        kind, _, weight = k.partition('.')
+        if kinds.get(kind): new[f'{kinds[kind]}.{weight}'] = v
+        if kinds.get(kind) == 'exp_avg': new |= {f'exp_avg_sq.{weight}': v[:2] + [bytes(len(v[2]))], f'step.{weight}': ['F32', [], bytes(4)]}
+    assert sandbox(name, read_run, lambda run: put(run/file, pack(new, about), True)) is None
+    assert 'that is not what its optimizer keeps' in SAID[-1]
+
+@pytest.mark.parametrize('content', ['{"checkpoint": 5, "sha256": "x"}', '[' * 100_000, '{"checkpoint": "\\u0000", "sha256": ""}'])
+def test_a_new_run_where_a_strange_one_lies(good, tmp_path, content):
+    run = shutil.copytree(good/'adamw', tmp_path/'adamw')
+    (run/'checkpoints'/'latest').write_text(content)
+    before = tree(tmp_path)
+    with pytest.raises(ValueError, match='holds a run that stopped at step'): make(run).train()
+    assert tree(tmp_path) == before
+
+def test_strange_checkpoints_beside_a_good_one(sandbox):
+    def harm(run):
+        (run/'checkpoints'/'step-²').mkdir()
+        (run/'checkpoints'/'step-0'/'trainer.json').write_bytes(SPOILT['lists'](b''))
+        (run/'checkpoints'/'step-1').mkdir()
+    assert sandbox('adamw', read_run, harm)
+
+posix = pytest.mark.skipif(os.name == 'nt', reason='Windows has no pipes with names, and links for few')
+
+@posix
+@pytest.mark.parametrize('how', ['a pipe', 'a device', 'a folder', 'a link to itself'])
+@pytest.mark.parametrize('name, file, read', [*JSONS, *TENSORS], ids=[f'{name}-{Path(file).name}' for name, file, _ in [*JSONS, *TENSORS]])
+def test_no_ordinary_file(sandbox, name, file, read, how):
+    def harm(folder):
+        (folder/file).unlink()
+        if how == 'a pipe': os.mkfifo(folder/file)
+        elif how == 'a folder': (folder/file).mkdir()
+        else: (folder/file).symlink_to('/dev/zero' if how == 'a device' else folder/file)
+    assert sandbox(name, read, harm) is None
+
+@posix
+@pytest.mark.parametrize('link', ['checkpoints', 'checkpoints/lock', 'history.jsonl', 'checkpoints/.new-1', 'checkpoints/step-4.part', 'checkpoints/step-3'])
+def test_a_link_does_not_lead_out(good, tmp_path, link):
+    "What a run writes or clears away is its own: a stranger's folder may hold links to yours."
+    yours = shutil.copytree(good/'muon', tmp_path/'yours')
+    shutil.copytree(yours/'checkpoints'/'step-2', yours/'checkpoints'/'step-4') # a checkpoint that is further on than the run
+    run = shutil.copytree(good/'adamw', tmp_path/'adamw')
+    trainer = make(run)
+    trainer.checkpoint.resume(trainer)
+    if link == 'checkpoints': shutil.rmtree(run/link)
+    else: (run/link).unlink(missing_ok=True)
+    target = {'checkpoints': yours/'checkpoints', 'checkpoints/lock': yours/'history.jsonl', 'checkpoints/step-3': yours}.get(link, yours/'history.jsonl')
+    (run/link).symlink_to(target)
+    before = tree(yours)
+    try: trainer.train()
+    except (ValueError, OSError) as e: assert str(run) in str(e)
+    assert tree(yours) == before

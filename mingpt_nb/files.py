@@ -158,7 +158,7 @@ def naming(
 
 # %% ../nbs/90_files.ipynb #9b2f0013
 def parse_json(
-    text:str
+    text:str # JSON
 ): # what it says: a dictionary, list, text, number, bool or None
     "Raises `ValueError` for what is not JSON, and for what is nested more than 20 deep."
     deep = ValueError("lists and dictionaries are nested more than 20 deep")
@@ -211,6 +211,7 @@ def count_parameters(
     C, tables = config.n_embd, config.vocab_size * (2 - config.tie_word_embeddings)
     return (tables + config.block_size + 2) * C + config.n_layer * (12 * C + 13) * C
 
+# %% ../nbs/90_files.ipynb #9b2f001c
 def machine_memory()->int: # bytes
     "The main memory of this machine, taken or free. Windows does not say; we take a terabyte."
     try: return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')

@@ -363,7 +363,7 @@ def load_weights(model:GPT, # on the meta device
         if w.shape != p.shape:
             refuse(f": {k} has shape {tuple(w.shape)}, but the model's is {tuple(p.shape)}")
         if not w.is_floating_point() or w.itemsize < 2: refuse(f": {k} has the type {w.dtype}")
-        if not (top := w.norm(torch.inf)) <= 1e6:
+        if not (top := w.norm(torch.inf).item()) <= 1e6:
             refuse(f": {k} holds values that are not finite, or beyond a million: {top:.3g}")
     model.to_empty(device='cpu')
     if model.config.tie_word_embeddings: model.lm_head.weight = model.transformer.wte.weight

@@ -334,7 +334,7 @@ def test_a_tokenizer_that_explodes(sandbox):
     assert 'merge 16 makes a token of 131,072 bytes' in SAID[-1]
 
 def test_an_alphabet_that_ends_with_a_repetition(sandbox):
-    letters = ''.join(map(chr, range(0x10000, 0x10ffff)))
+    letters = ''.join(map(chr, range(0x10000, 0x60000)))
     assert sandbox('char', read_tokenizer, lambda folder: edit(folder/'mingpt_tokenizer.json', lambda t: t | dict(chars=letters + letters[-1]))) is None
 
 @pytest.mark.parametrize('dtype, value, whole, words', [('F8_E4M3', 0, True, 'float8_e4m3fn'), ('I64', 0, True, 'int64'), ('F32', 3e38, True, 'beyond a million: 3e+38'), ('F64', 1e300, False, 'beyond a million: 1e+300'), ('F32', math.nan, False, 'not finite'), ('F16', math.inf, True, 'beyond a million: inf')])

@@ -425,7 +425,7 @@ def read_tensors(trainer:Trainer, file # safetensors, of a checkpoint
     return dict(model=weights, optimizers=optimizers)
 
 # %% ../nbs/20_checkpoint.ipynb #bd4c7b03
-LINE = {'step', 'tokens', 'loss', 'lr', 'grad_norm'} # of the history; some have a held-out loss
+LINE = {'step', 'tokens', 'loss', 'lr', 'grad_norm'} # of the history; some lines say more
 
 def read_history(
     at:Path, # a checkpoint
@@ -436,10 +436,10 @@ def read_history(
     try: history = [parse_json(line) for line in file.read_text(encoding='utf-8').splitlines()]
     except ValueError as e: raise ValueError(f"{file} holds no history: {e}") from None
     def number(x): return type(x) is float or type(x) is int and abs(x) < 2**63
-    def good(h, n): # what `Trainer.train_step` gave
-        names = isinstance(h, dict) and h.keys() - {'test_loss'}
-        return names == LINE and h['step'] == n and number(h.get('test_loss', 0)) and all(
-            number(h[k]) or (k == 'grad_norm' and h[k] is None) for k in names)
+    def good(h, n): # what `Trainer.train_step` gave; a gradient that overflowed has no norm
+        if not isinstance(h, dict) or not h.keys() >= LINE or h['step'] != n: return False
+        h = {'test_loss': 0, **h, 'grad_norm': h['grad_norm'] or 0}
+        return all(number(h[k]) for k in LINE | {'test_loss'})
     wrong = [n for n, h in enumerate(history, 1) if not good(h, n)]
     if wrong or len(history) != step:
         where = f"line {wrong[0]} is wrong" if wrong else f"it has {len(history)} lines"

@@ -419,3 +419,16 @@ def test_a_link_does_not_lead_out(good, tmp_path, link):
     try: trainer.train()
     except (ValueError, OSError) as e: assert str(run) in str(e)
     assert tree(yours) == before
+
+def test_what_may_be_otherwise(sandbox):
+    "A callback has put a word of its own into the history; and fp16, which has a scale to keep, begins half-way."
+    def harm(run):
+        file = run/'checkpoints'/'step-2'/'history.jsonl'
+        put(file, b'\n'.join(text(json.loads(line) | dict(mood='good', grad_norm=None)) for line in file.read_bytes().splitlines()), True)
+    def read(run):
+        trainer = make(run)
+        trainer.scaler = torch.amp.GradScaler('cpu')
+        trainer.checkpoint.resume(trainer)
+        assert trainer.history[0]['mood'] == 'good' and trainer.scaler.state_dict()['scale'] == 65536
+        return trainer
+    assert sandbox('adamw', read, harm)

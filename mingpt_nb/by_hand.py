@@ -105,7 +105,9 @@ def softmax_backward(
 
 # %% ../nbs/09_by_hand.ipynb #bh090031
 def attend_forward(
-    q:torch.Tensor, k:torch.Tensor, v:torch.Tensor # `q`, `k`, `v`: (B, nh, T, hs) each
+    q:torch.Tensor, # queries, (B, nh, T, hs)
+    k:torch.Tensor, # keys, of the same shape
+    v:torch.Tensor # values, of the same shape
 )->tuple: # y (B, nh, T, hs), and the weights p (B, nh, T, T)
     "Causal attention: scores, weights, average."
     s = q @ k.mT / math.sqrt(q.shape[-1]) # (B, nh, T, hs) @ (B, nh, hs, T) -> (B, nh, T, T)
@@ -118,7 +120,9 @@ def attend_forward(
 # %% ../nbs/09_by_hand.ipynb #bh090032
 def attend_backward(
     dy:torch.Tensor, # (B, nh, T, hs)
-    q:torch.Tensor, k:torch.Tensor, v:torch.Tensor, # `q`, `k`, `v`: what went in
+    q:torch.Tensor, # queries, as they went in, (B, nh, T, hs)
+    k:torch.Tensor, # keys
+    v:torch.Tensor, # values
     p:torch.Tensor # the weights, (B, nh, T, T)
 )->tuple: # dq, dk, dv, (B, nh, T, hs) each
     "Back through `attend_forward`."

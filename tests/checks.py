@@ -293,6 +293,29 @@ def check_figures(repo):
     return faults
 
 
+def terms(repo):
+    "The terms of the glossary: the names of each, and the page that introduces it."
+    for line in (repo/'nbs'/'glossary.qmd').read_text(encoding='utf-8').splitlines():
+        if line.startswith('- '): yield re.findall(r'\*\*(.+?)\*\*', line), re.search(r'\]\((\w+\.ipynb)\)$', line)[1]
+
+def paragraphs(nb):
+    "The prose of a lesson, without code, formulas and sources."
+    texts = [re.sub(r'^```.*?^```', '', source(c).partition('## Sources')[0], flags=re.M | re.S) for c in nb['cells'] if c['cell_type'] == 'markdown']
+    return [re.sub(r'`[^`]*`|\$[^$]*\$', '', p) for t in texts for p in t.split('\n\n')]
+
+def check_terms(repo):
+    """A term of the glossary is on the page that introduces it. An earlier lesson may use it if the paragraph where it comes first links to that page,
+    or to the glossary. Terms with capitals are found in just this spelling, others in any."""
+    lessons, faults = {p.name: paragraphs(read(p)) for p in notebooks(repo) if p.name[:1].isdigit() and room(int(p.name[:2])) == 'lesson'}, []
+    for names, home in terms(repo):
+        word = re.compile(rf'(?<![\w-])(?:{"|".join(map(re.escape, names))})s?(?![\w-])', re.I if names[0].islower() else 0)
+        for lesson, prose in lessons.items():
+            first = next((p for p in prose if word.search(p)), None)
+            if lesson == home and not first: faults.append(f'{lesson}: introduces {names[0]}, says the glossary, but does not mention it')
+            if lesson < home and first and f']({home}' not in first and '](glossary.qmd' not in first: faults.append(f'{lesson}: {names[0]} comes before {home}, without a link: {first[:200]}')
+    return faults
+
+
 # The pages that tests/pages.py makes
 
 def markdown(cell):
@@ -342,14 +365,14 @@ def check_quarto(repo):
     faults = [] if link.is_symlink() and os.readlink(link) == '../_quarto.yml' else ['nbs/_quarto.yml is not a link to ../_quarto.yml']
     quarto = yaml.safe_load((repo/'_quarto.yml').read_text(encoding='utf-8'))
     site = quarto['website']
-    listed, there = [file for _, file in sidebar(repo)], [p.name for p in notebooks(repo)]
-    if listed[-1] == 'api.qmd': listed.pop()
+    listed, there = [file for _, file in sidebar(repo) if file.endswith('.ipynb')], [p.name for p in notebooks(repo)]
     if listed != there: faults.append(f'the sidebar lists {listed}, but the notebooks are {there}')
     same = {'title': cfg['title'], 'description': cfg['description'], 'site-url': cfg['doc_host'] + cfg['doc_baseurl'], 'repo-url': cfg['git_url'], 'repo-branch': cfg['branch']}
     for item in (i for i in site['sidebar']['contents'] if isinstance(i, dict)):
         for f in item['contents']:
-            if f['href'] in there: # by its number and title
-                want = f'{f["href"][:2]} {source(read(repo/"nbs"/f["href"])["cells"][0]).splitlines()[0][2:]}'
+            if f['href'] in there: # by its number, if it has one, and title
+                number = f['href'][:2] + ' ' if f['href'][0].isdigit() else ''
+                want = number + source(read(repo/'nbs'/f['href'])['cells'][0]).splitlines()[0][2:]
                 if f['text'] != want: faults.append(f'the sidebar calls {f["href"]} {f["text"]}, not {want}')
     return faults + [f'_quarto.yml says {k}: {site.get(k)}, settings.ini {v}' for k, v in same.items() if site.get(k) != v]
 

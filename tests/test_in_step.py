@@ -151,6 +151,8 @@ FAULTS = {
     'one text for two purposes': (check_figures, picture(alt='What is to be seen.'), 'the same'),
     'a reference to no picture': (check_figures, prose('See @fig-planted.'), 'refers to fig-planted'),
     "a reference to another notebook's": (check_figures, lambda r: (picture()(r), prose('See @fig-planted.')(r)), 'refers to fig-planted'),
+    'a term before its page': (check_terms, prose('It is trained by *Muon*.'), '00_data.ipynb: Muon comes before 07_optimizer.ipynb'),
+    'a term that its page lacks': (check_terms, write('nbs/glossary.qmd', '- **planted**: nothing. [00 Data](00_data.ipynb)\n'), '00_data.ipynb: introduces planted'),
     'a page that cannot be made': (check_site, small(new_cell('#| exports', 'x = 1/0', number=1)), 'cannot be made'),
     'a function whose body the page hides': (check_site, small(function('#| export', 'def planted():', '    return 1')), 'planted is not whole'),
     'one whose cell the page hides': (check_site, small(function('#| exports', '#| echo: false', 'def planted():', '    return 1')), 'planted is not whole'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NANOGPT', 'check_folder', 'check_file', 'save_model', 'SaveBest', 'save_curve', 'absolute_paths', 'trainer_config',
-           'run_folder', 'share_work', 'Run', 'check_batch', 'announce', 'farewell', 'describe_costs', 'text_datasets',
+           'share_work', 'run_folder', 'Run', 'check_batch', 'announce', 'farewell', 'describe_costs', 'text_datasets',
            'fit_minutes', 'check_prompt', 'run_text', 'shakespeare', 'save_adder', 'load_adder', 'adder',
            'save_pictures', 'save_completions', 'prepare', 'PaintSamples', 'cifar10', 'load_painter', 'own_tokenizer',
            'drawing', 'gpt2', 'init_model', 'train', 'sample', 'whole_commands', 'bench']
@@ -118,6 +118,11 @@ def trainer_config(s:Training)->TrainerConfig:
                          eval_interval=s.eval_interval, mixed_precision=s.mixed_precision,
                          seed=s.seed)
 
+# %% ../nbs/98_run.ipynb #98b40004
+def share_work(settings:Training)->bool:
+    "Is this process one of several, which a launcher has started?"
+    return settings.shard or int(os.environ.get('WORLD_SIZE', 1)) > 1
+
 # %% ../nbs/98_run.ipynb #98b30005
 def run_folder(settings:Training)->Path: # None where nothing is to be written
     """The folder of a run, once its settings are found to be good.
@@ -130,11 +135,6 @@ def run_folder(settings:Training)->Path: # None where nothing is to be written
         each = 4 if share_work(s) else 12 # weights, gradients and Muon's average; AdamW has two
         with naming('even with a vocabulary of one'): check_memory(sizes, each)
     return None if s.dry_run else check_folder(s.resume or s.out)
-
-# %% ../nbs/98_run.ipynb #98b40004
-def share_work(settings:Training)->bool:
-    "Is this process one of several, which a launcher has started?"
-    return settings.shard or int(os.environ.get('WORLD_SIZE', 1)) > 1
 
 # %% ../nbs/98_run.ipynb #9a1e0002
 class Run:

@@ -81,7 +81,7 @@ OPTIONS = dict(
     shakespeare=TEXT | dict(block_size=whole(4, 16, 194)),
     train=TEXT | dict(block_size=whole(4, 16, 194), tokenizer=(words('char', 'bytes'), words('', 'words', '☃')), merges=whole(1, 20, 10**6), held_out_tokens=(st.integers(16, 10**6), beside(4, 2**62) | words('all')),
                       init=path([None], './nowhere', 'no/such/thing', '~nouser/x', 'wood.txt', 'folder', 'sums')),
-    adder=STEPS | SIZES | dict(ndigit=whole(1, 1, 3)),
+    adder=STEPS | SIZES | dict(ndigit=whole(1, 1, 3), resume=path([None], './nowhere', 'wood.txt', 'folder', 'model')),
     cifar10=STEPS | SIZES | dict(side=(words(8), words(0, 7, 2**70, 'wide')), n_colours=whole(1, 4096), n_test=whole(1, 10_000), dropout=real(st.floats(0, 1), '1.5')),
     sample=DRAW | dict(model=path(['model'], *NOWHERE, 'wood.txt', 'folder', 'sums'), png=path(['more.png'], 'x', 'folder/y', '~nouser/x.png')),
     gpt2=DRAW | dict(model=path(['./model'], *NOWHERE, './wood.txt', './folder')),
@@ -251,7 +251,7 @@ def test_interrupt_by_a_closed_terminal(mingpt, tmp_path):
     "SIGHUP ends a run after its step, and it goes on from there; the terminal is gone by then."
     (tmp_path/'wood.txt').write_text(WOOD)
     options = TINY | {'text': tmp_path/'wood.txt', 'block-size': 16, 'max-steps': 10**6, 'eval-interval': 10**5, 'out': tmp_path/'run'}
-    import pty
+    import pty, select
     master, slave = pty.openpty()
     def lead(): # a session of its own, whose terminal this is
         import fcntl, termios
@@ -264,7 +264,7 @@ def test_interrupt_by_a_closed_terminal(mingpt, tmp_path):
         seen, begin = b'', time.monotonic()
         while not history.exists() or history.read_text().count('\n') < 20:
             assert process.poll() is None and time.monotonic() < begin + 120, seen
-            seen += os.read(master, 4096)
+            if select.select([master], [], [], .1)[0]: seen += os.read(master, 4096)
         os.close(master)
         process.wait(timeout=60)
     finally: process.kill()

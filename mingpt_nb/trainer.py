@@ -73,8 +73,7 @@ class Trainer:
         config:TrainerConfig=None, # None: the defaults
         callbacks=() # objects with methods that are named after moments
     ):
-        for name, data in dict(train_dataset=train_dataset, test_dataset=test_dataset).items():
-            if data is not None and not len(data): raise ValueError(f"{name} is empty")
+        if not len(train_dataset): raise ValueError("train_dataset is empty")
         self.config = c = config or TrainerConfig()
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.device = torch.accelerator.current_accelerator(True) or torch.device('cpu')
@@ -258,6 +257,7 @@ def check(self:Trainer):
     "Look at the first items: shapes, types, and ids that the model does not have."
     for name in 'train_dataset', 'test_dataset':
         if (data := getattr(self, name)) is None: continue
+        if not len(data): raise ValueError(f"{name} is empty")
         items = [data[i] for i in range(min(len(data), self.config.batch_size))]
         try: x, y = stack_pairs(items)
         except ValueError as e: raise ValueError(f"{name}: {e}") from None

@@ -21,14 +21,18 @@ from .trainer import BestWeights, Trainer
 
 # %% ../nbs/20_checkpoint.ipynb #acc38f01
 class StopOnSignal:
-    "The first Ctrl-C or SIGTERM ends a run after its current step; a second Ctrl-C, at once."
+    """The first Ctrl-C, SIGTERM or SIGHUP ends a run after its current step;
+    a second Ctrl-C, at once."""
     def before_fit(self, trainer):
         self.handlers, self.stop_requested = {}, False
         def ask(number, _):
             if self.stop_requested and number == signal.SIGINT: raise KeyboardInterrupt
             self.stop_requested = trainer.should_stop = True
         if threading.current_thread() is not threading.main_thread(): return # it alone hears them
-        for s in signal.SIGINT, signal.SIGTERM: self.handlers[s] = signal.signal(s, ask)
+        hang_up = getattr(signal, 'SIGHUP', signal.SIGTERM) # Windows has none
+        if signal.getsignal(hang_up) is signal.SIG_IGN: hang_up = signal.SIGTERM # as nohup wants it
+        for s in {signal.SIGINT, signal.SIGTERM, hang_up}:
+            self.handlers[s] = signal.signal(s, ask)
 
     def after_fit(self, trainer):
         for s, handler in getattr(self, 'handlers', {}).items(): signal.signal(s, handler)

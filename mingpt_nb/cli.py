@@ -6,14 +6,11 @@
 __all__ = ['one_line', 'join_values', 'parse', 'resumed', 'main', 'program']
 
 # %% ../nbs/99_cli.ipynb #db1d1fb7
-import io, os, re, shutil, sys, warnings
+import io, os, re, shutil, signal, sys, warnings
 from contextlib import redirect_stderr
 from dataclasses import fields
 from importlib import import_module
 from typing import get_type_hints
-
-import tyro
-from .settings import CHANGEABLE, COMMANDS, NOT_STORED
 
 # %% ../nbs/99_cli.ipynb #323c0c65
 def one_line(box:str # as tyro prints it, with its frame
@@ -45,7 +42,10 @@ def parse(
     argv:list, # the words after `mingpt`
     default=None # settings that hold where no option says otherwise; None: the command's own
 ): # settings, one of the dataclasses of `COMMANDS`
-    "Raises `SystemExit` after `--help`, and after one line for what can't be parsed."
+    """Raises `SystemExit` after `--help`, and after one line for what can't be parsed,
+    and what `check_settings` raises."""
+    import tyro
+    from mingpt_nb.settings import COMMANDS, check_settings
     name, err = argv[0] if argv else '', io.StringIO()
     unknown = name not in COMMANDS and not name.startswith('-')
     try:
@@ -59,11 +59,13 @@ def parse(
             conf = tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName
             default = kind() if default is None else default
             how = dict(prog=f'mingpt {name}', default=default, config=conf)
-            return tyro.cli(kind, args=join_values(kind, argv[1:]), **how)
+            settings = tyro.cli(kind, args=join_values(kind, argv[1:]), **how)
     except SystemExit as e:
         what = f'there is no command {name!r}. ' if unknown and name else ''
         if e.code: print(f'mingpt: error: {what}{one_line(err.getvalue())}', file=sys.stderr)
         raise
+    check_settings(settings)
+    return settings
 
 # %% ../nbs/99_cli.ipynb #be6aa012
 def resumed(
@@ -74,6 +76,7 @@ def resumed(
     and what `read_checkpoint` raises."""
     from mingpt_nb.checkpoint import read_checkpoint
     from mingpt_nb.run import absolute_paths
+    from mingpt_nb.settings import CHANGEABLE, NOT_STORED
     at, about = read_checkpoint(given.resume)
     stored, kind = about['settings'], type(given)
     if stored.get('command') != argv[0]:
@@ -108,10 +111,11 @@ def main(
         settings = parse(argv)
         if os.environ.get('RANK', '0') != '0': # of several processes one speaks
             sys.stdout = open(os.devnull, 'w', encoding='utf-8')
-        for k in 'text', 'model', 'init', 'out', 'resume', 'nanogpt', 'mingpt', 'json':
-            if getattr(settings, k, None) == '': raise ValueError(f"--{k} is empty")
         if getattr(settings, 'resume', None): settings = resumed(argv, settings)
-        getattr(import_module('mingpt_nb.run'), argv[0])(settings)
+        command = getattr(import_module('mingpt_nb.run'), argv[0])
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL: # from now on there is work to lose
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        command(settings)
     except BrokenPipeError: # the reader of our output has gone, as in `mingpt sample | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -130,6 +134,8 @@ def main(
 def program():
     """What the console script calls. Several processes that talk over gloo end without taking
     their connections down: that can hang."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler: # not where it is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL) # a Ctrl-C ends imports at once
     code = main()
     distributed = sys.modules.get('torch.distributed')
     several = distributed and distributed.is_initialized()

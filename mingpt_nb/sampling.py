@@ -6,10 +6,11 @@
 __all__ = ['cross_entropy', 'BigramModel', 'held_out_loss', 'check_sampling', 'next_probs', 'next_token']
 
 # %% ../nbs/02_sampling.ipynb #a02b36d7
-import math
-import torch
+import math, torch
+from numbers import Integral
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from .data import stack_pairs
 
 # %% ../nbs/02_sampling.ipynb #847651bb
 def cross_entropy(
@@ -43,10 +44,7 @@ class BigramModel:
         counts[counts.sum(1) == 0] = 1 # nothing ever followed: all are as likely
         self.probs = counts / counts.sum(1, keepdim=True) # (V, V)
 
-    def __call__(self,
-        idx:torch.Tensor, # (B, T)
-        targets:torch.Tensor=None # (B, T), or None for no loss
-    ): # logits (B, T, V), and the loss in nats or None
+    def __call__(self, idx, targets=None): # (B, T) -> (B, T, V), and the loss in nats, or None
         "Look up the row of each token."
         logits = self.probs[idx].log() # (B, T) -> (B, T, V)
         return logits, None if targets is None else cross_entropy(logits, targets)
@@ -66,7 +64,8 @@ def held_out_loss(
     if was_training: model.eval()
     total, count = 0., 0
     own = torch.Generator() # so that the global one stays as it was
-    for x, y in DataLoader(dataset, batch_size, generator=own):
+    for x, y in DataLoader(dataset, batch_size, collate_fn=stack_pairs, generator=own):
+        if hasattr(model, 'check_ids'): model.check_ids(x, y)
         n = (y != -100).sum().item()
         if n: total += n * model(x.to(device), y.to(device))[1].item()
         count += n
@@ -84,7 +83,8 @@ def check_sampling(
     if not 1e-6 <= temperature < math.inf:
         raise ValueError(f"temperature={temperature} must be above 0 (1e-6 at least) and finite;"
                          " for the likeliest token use do_sample=False")
-    if top_k is not None and not top_k >= 1: raise ValueError(f"top_k={top_k} must be at least 1")
+    if top_k is not None and not (isinstance(top_k, Integral) and top_k >= 1):
+        raise ValueError(f"top_k={top_k} must be a whole number of at least 1")
     if not (top_p is None or 0 < top_p <= 1): raise ValueError(f"top_p={top_p} must be in (0, 1]")
 
 # %% ../nbs/02_sampling.ipynb #79041d96

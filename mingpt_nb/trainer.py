@@ -9,12 +9,13 @@ __all__ = ['PRECISIONS', 'TrainerConfig', 'Trainer', 'ProgressBar', 'Report', 'B
 import copy, math, warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from fastcore.basics import patch
 from tqdm.auto import tqdm
+from .data import stack_pairs
 from .sampling import held_out_loss
 from .optimizer import OPTIMIZERS, lr_multiplier, make_optimizers
 
@@ -44,23 +45,23 @@ class TrainerConfig:
     progress:bool=True # True: show a progress bar
 
     def __post_init__(self):
-        def need(name, ok, what):
-            if not ok: raise ValueError(f"{name}={getattr(self, name)!r} must be {what}")
-        whole = 'max_steps max_epochs batch_size gradient_accumulation_steps eval_interval'
-        for name in whole.split():
-            n = getattr(self, name)
-            unset = n is None and name in ('max_steps', 'eval_interval')
-            need(name, unset or isinstance(n, Integral) and n >= 1, 'a whole number of at least 1')
-        for name in 'learning_rate', 'grad_norm_clip':
-            need(name, 0 < getattr(self, name) <= 1e9, 'above 0 and at most 1e9')
-        for name in 'weight_decay', 'warmup_tokens', 'num_workers':
-            need(name, 0 <= (getattr(self, name) or 0) <= 1e18, 'at least 0')
-        need('final_tokens', self.final_tokens is None or self.final_tokens >= 1, 'at least 1')
-        need('betas', all(0 <= b < 1 for b in self.betas), 'two numbers, from 0 up to below 1')
-        need('momentum', 0 <= self.momentum < 1, 'from 0 up to below 1')
-        need('seed', 0 <= self.seed < 2**32, 'at least 0 and below 2**32')
-        need('optimizer', self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
-        need('mixed_precision', self.mixed_precision in PRECISIONS, f'one of {[*PRECISIONS]}')
+        def need(names, kind, ok, what):
+            for name in names.split():
+                value, unset = getattr(self, name), getattr(type(self), name) is None
+                if not (unset and value is None or isinstance(value, kind) and ok(value)):
+                    raise ValueError(f"{name}={value!r} must be {what}")
+        counts = 'max_steps max_epochs batch_size gradient_accumulation_steps eval_interval'
+        need(counts, Integral, lambda n: n >= 1, 'a whole number of at least 1')
+        need('learning_rate grad_norm_clip', Real, lambda r: 0 < r <= 1e9, 'above 0, at most 1e9')
+        need('weight_decay warmup_tokens', Real, lambda w: 0 <= w <= 1e18, 'at least 0')
+        need('final_tokens', Real, lambda n: n >= 1, 'at least 1')
+        need('momentum', Real, lambda m: 0 <= m < 1, 'from 0 up to below 1')
+        need('betas', (tuple, list), lambda b: [0 <= x < 1 for x in b] == [True, True],
+             'two numbers, from 0 up to below 1')
+        need('seed num_workers', Integral, lambda n: 0 <= n < 2**32, 'whole, from 0 to 2**32 - 1')
+        need('lr_decay progress', bool, lambda b: True, 'True or False')
+        need('optimizer', str, lambda o: o in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
+        need('mixed_precision', str, lambda p: p in PRECISIONS, f'one of {[*PRECISIONS]}')
 
 # %% ../nbs/08_trainer.ipynb #e1c44a0f
 class Trainer:
@@ -72,7 +73,8 @@ class Trainer:
         config:TrainerConfig=None, # None: the defaults
         callbacks=() # objects with methods that are named after moments
     ):
-        if not len(train_dataset): raise ValueError("train_dataset is empty")
+        for name, data in dict(train_dataset=train_dataset, test_dataset=test_dataset).items():
+            if data is not None and not len(data): raise ValueError(f"{name} is empty")
         self.config = c = config or TrainerConfig()
         self.train_dataset, self.test_dataset = train_dataset, test_dataset
         self.device = torch.accelerator.current_accelerator(True) or torch.device('cpu')
@@ -123,9 +125,8 @@ class ProgressBar:
 
     def after_step(self, trainer):
         h, rate = trainer.history[-1], self.bar.format_dict['rate'] or 0 # steps a second
-        speed = rate * h['tokens'] / h['step']
-        words = f"loss {h['loss']:.3f}, lr {h['lr']:.1e}, {speed:,.0f} tokens/s"
-        self.bar.set_postfix_str(words, refresh=False)
+        speed = f"{rate * h['tokens'] / h['step']:,.0f} tokens/s"
+        self.bar.set_postfix_str(f"loss {h['loss']:.3f}, lr {h['lr']:.1e}, {speed}", refresh=False)
         self.bar.update()
 
     def after_fit(self, trainer):
@@ -137,16 +138,17 @@ class Report:
     "Prints the losses of each evaluation above the progress bar."
     def after_eval(self, trainer):
         h = trainer.history[-1]
-        held_out = f", held out {h['test_loss']:.3f} nats" if 'test_loss' in h else ''
-        with suppress(BrokenPipeError):
-            tqdm.write(f"step {h['step']:>5}: training {h['loss']:.3f}{held_out}")
+        test = f", held out {h['test_loss']:.3f} nats" if 'test_loss' in h else ''
+        # a pipe or a terminal may be gone
+        with suppress(OSError): tqdm.write(f"step {h['step']:>5}: training {h['loss']:.3f}{test}")
 
 # %% ../nbs/08_trainer.ipynb #34d9cd56
 @patch
 def train_step(self:Trainer, x:torch.Tensor, y:torch.Tensor)->dict: # for the history
     """Zero the gradients, backward, clip, step, decay; for ids `x` and targets `y`, (B, T) each.
-    Raises `FloatingPointError` when the loss or, but for fp16, the gradient is not finite.
-    Such a step changes no weight."""
+    Raises `FloatingPointError` when the loss or, but for fp16, the gradient is not finite,
+    `ValueError` for ids that the model does not have. Such a step changes no weight."""
+    if hasattr(self.model, 'check_ids'): self.model.check_ids(x, y) # they lie in main memory
     self.model.train()
     torch.manual_seed(self.config.seed * 1_000_003 + self.step + 1) # for dropout
     for o in self.optimizers: o.zero_grad()
@@ -223,7 +225,7 @@ def loader(self:Trainer, data:Dataset, order:list, seed:int=0): # yields pairs (
     "The examples of `data` numbered in `order`, in batches; `seed` is for what the workers draw."
     c, generator = self.config, torch.Generator().manual_seed(seed)
     return DataLoader(data, c.batch_size, sampler=order, num_workers=c.num_workers,
-                      pin_memory=self.device.type == 'cuda', generator=generator)
+        pin_memory=self.device.type == 'cuda', generator=generator, collate_fn=stack_pairs)
 
 # %% ../nbs/08_trainer.ipynb #33bbf4de
 @patch
@@ -253,13 +255,12 @@ def measure(self:Trainer):
 # %% ../nbs/08_trainer.ipynb #7197b8e6
 @patch
 def check(self:Trainer):
-    "Look at the first batches: shapes, types, and ids that the model does not have."
-    loaders, test = [self.batches(0)], self.test_dataset
-    if test is not None: loaders.append(self.loader(test, range(len(test))))
-    for x, y in (next(iter(loader)) for loader in loaders):
-        if x.shape != y.shape or not x.dtype == y.dtype == torch.int64:
-            got = [f'{tuple(t.shape)} of {t.dtype}' for t in (x, y)]
-            raise ValueError(f"x and y must have one shape, and torch.int64: {' and '.join(got)}")
+    "Look at the first items: shapes, types, and ids that the model does not have."
+    for name in 'train_dataset', 'test_dataset':
+        if (data := getattr(self, name)) is None: continue
+        items = [data[i] for i in range(min(len(data), self.config.batch_size))]
+        try: x, y = stack_pairs(items)
+        except ValueError as e: raise ValueError(f"{name}: {e}") from None
         if hasattr(self.model, 'check_ids'): self.model.check_ids(x, y)
 
 # %% ../nbs/08_trainer.ipynb #7f243d54

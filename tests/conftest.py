@@ -19,9 +19,13 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'processes: sends signals, forks, or asks the system about a process, as Windows cannot')
 
 
+if 'PYTEST_XDIST_WORKER' in os.environ: os.environ['OMP_NUM_THREADS'] = '1' # or the threads of two processes fight for the same cores
+
+
 def pytest_collection_modifyitems(items):
-    "Skip what a system cannot do."
+    "Let one process run the tests of a file, which share fixtures, but for the notebooks; skip what a system cannot do."
     for item in items:
+        if item.path.name != 'test_notebooks.py': item.add_marker(pytest.mark.xdist_group(item.path.name))
         reason = None
         if any(part in item.nodeid for part in PROCESSES):
             item.add_marker('processes')

@@ -107,7 +107,7 @@ def answers(
     model:GPT, # that has `MARKS` among its ids
     tok, # its tokenizer
     dialogues, # lists of pairs (question, answer); the last answer of each is not shown
-    max_new_tokens:int=24
+    max_new_tokens:int=24 # of an answer, at most
 )->list: # the model's last answers
     "Put the last question of each conversation, all at once; the likeliest token each time."
     prompts = [tok.encode(asked(turns[:-1], turns[-1][0])) for turns in dialogues]
@@ -210,7 +210,7 @@ def reply(
     model:GPT, # tuned for conversations
     tok, # its tokenizer
     history, # pairs (question, answer) that fit, as from `fit_history`
-    question:str,
+    question:str, # the new one
     max_new_tokens:int=100, # of the answer, at most
     seed:int=None, # of the draw; None: another answer each time
     **how # temperature, do_sample, top_k, top_p, as in `GPT.generate`

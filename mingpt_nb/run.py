@@ -7,7 +7,7 @@ __all__ = ['NANOGPT', 'check_folder', 'check_file', 'save_model', 'SaveBest', 's
            'share_work', 'run_folder', 'Run', 'check_batch', 'announce', 'farewell', 'describe_costs', 'text_datasets',
            'fit_minutes', 'check_prompt', 'run_text', 'shakespeare', 'save_adder', 'load_adder', 'adder',
            'save_pictures', 'save_completions', 'prepare', 'PaintSamples', 'cifar10', 'load_painter', 'own_tokenizer',
-           'drawing', 'gpt2', 'init_model', 'train', 'sample', 'whole_commands', 'bench']
+           'drawing', 'gpt2', 'init_model', 'train', 'sample', 'train_chat', 'chat', 'whole_commands', 'bench']
 
 # %% ../nbs/98_run.ipynb #3a677640
 import hashlib, json, math, os, re, shlex, shutil, subprocess, sys, tempfile, time
@@ -20,7 +20,7 @@ import torch
 from fastcore.basics import patch
 from tqdm import tqdm
 from .files import check_memory, machine_memory, naming, replace_file
-from .settings import (NOT_STORED, Adder, Bench, Cifar10, Gpt2, Sample, Shakespeare,
+from .settings import (NOT_STORED, Adder, Bench, Chat, Cifar10, Gpt2, Sample, Shakespeare,
                                 TextTraining, Train, Training)
 from .data import RandomChunks, Windows, shakespeare_text, split, stack_pairs
 from .tokenizer import BPETokenizer, CharTokenizer, Tokenizer
@@ -34,6 +34,7 @@ from .cifar10 import (Palette, Pictures, kmeans, load_cifar10, load_palette, sam
                                save_palette, image_grid, shrink)
 from .adder import STEPS, Sums, ask, exam, new_adder
 from .gpt2 import encode_files, make_tokenizer, read_pieces, text_files
+from .chat import Chats, add_marks, fit_history, load_chat, read_chats, reply, save_marks
 from .speed import SETTINGS, contestants, scoreboard, summary, table
 
 # %% ../nbs/98_run.ipynb #89471055
@@ -104,8 +105,8 @@ def save_curve(
 
 # %% ../nbs/98_run.ipynb #dcf4696a
 def absolute_paths(settings:Training)->Training: # the same, with paths that hold from any folder
-    "Make the paths of `text` and `init` absolute: `resume` may be called from anywhere."
-    given = {k: getattr(settings, k, None) for k in ('text', 'init')}
+    "Make the paths of `text`, `init` and `chat` absolute: `resume` may be called from anywhere."
+    given = {k: getattr(settings, k, None) for k in ('text', 'init', 'chat')}
     paths = {k: os.path.abspath(os.path.expanduser(v)) for k, v in given.items() if v}
     return replace(settings, **{k: path for k, path in paths.items() if os.path.exists(path)})
 
@@ -581,8 +582,10 @@ def init_model(
 def train(settings:Train):
     "Train on a text of your own, or fine-tune GPT-2 on it, judge the model, and write a sample."
     s = absolute_paths(settings)
-    if s.learning_rate is None: s = replace(s, learning_rate=5e-5 if s.init else 1e-2)
+    rate = 5e-3 if s.chat else 5e-5 if s.init else 1e-2
+    if s.learning_rate is None: s = replace(s, learning_rate=rate)
     if s.optimizer is None: s = replace(s, optimizer='adamw' if s.init else 'muon')
+    if s.chat: return train_chat(s)
     files = text_files(s.text)
     if not any(any(read_pieces(file)) for file in files): raise ValueError(f"{s.text} is empty")
     folder = run_folder(s)
@@ -614,6 +617,52 @@ def sample(settings:Sample):
     for piece in stream_text(gpt, tok, s.prompt, s.max_new_tokens, s.seed, **how):
         print(piece, end='', flush=True)
     print()
+
+# %% ../nbs/98_run.ipynb #98c15002
+def train_chat(
+    settings:Train # with `chat` and `init`
+):
+    """Tune a model of characters on conversations. Raises `ValueError` for a text beside them,
+    and what `read_chats`, `init_model` and `Chats` raise."""
+    s = settings
+    for k in 'text', 'tokenizer', 'prompt', 'block_size':
+        if (v := getattr(s, k)) is not None: raise ValueError(f"{k}={v!r} does not go with chat")
+    if not s.init: raise ValueError("chat needs a model in init, such as mingpt train makes")
+    dialogues, folder = read_chats(s.chat), run_folder(s)
+    model, tok, _ = init_model(s, [], None if s.resume else folder)
+    tuned = (Path(os.path.expanduser(s.init))/'mingpt_chat.json').is_file()
+    if not tuned: model, tok = add_marks(model, tok)
+    data = [Chats(tok, part, model.config.block_size) for part in split(dialogues)]
+    if s.minutes is not None and not s.resume: s = fit_minutes(s, model, data)
+    files = {'mingpt_tokenizer.json': tok.save, 'mingpt_chat.json': save_marks}
+    run = Run(s, folder, model, data, files)
+    announce(f"conversations: {s.chat}, {len(dialogues):,}", model)
+    if not run.fit(SaveBest(run), before=True): return
+    print(f"held-out loss: {run.best.loss:.4f} nats a token of the answers\n\nThe model is in "
+          f"{folder}. To talk with it: mingpt chat --model {shlex.quote(str(folder))}")
+
+# %% ../nbs/98_run.ipynb #98c15004
+def chat(settings:Chat):
+    "Talk with a model that mingpt train --chat made; exit or Ctrl-D ends."
+    s, history = settings, []
+    model, tok = load_chat(s.model)
+    how, T = drawing(s, s.temperature), model.config.block_size
+    model.stream(torch.zeros(1, 1, dtype=torch.int64), s.max_new_tokens, **how) # good settings?
+    while True:
+        try: question = input('> ').strip()
+        except EOFError: return print()
+        if question == 'exit': return
+        if not question: continue
+        try:
+            kept = fit_history(tok, history, question, T - T // 4)
+            if len(kept) < len(history): print(f'({len(history) - len(kept)} turns no longer fit)')
+            pieces = []
+            for piece in reply(model, tok, kept, question, s.max_new_tokens, s.seed, **how):
+                print(piece, end='', flush=True)
+                pieces.append(piece)
+            print()
+        except ValueError as e: print(f'mingpt: {e}', file=sys.stderr)
+        else: history = [*kept, (question, ''.join(pieces))]
 
 # %% ../nbs/98_run.ipynb #98c10002
 NANOGPT = """config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20

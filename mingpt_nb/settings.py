@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'NOT_STORED', 'CHANGEABLE', 'RANGES', 'Training', 'TextTraining', 'Shakespeare', 'Train', 'Cifar10',
-           'Adder', 'Sample', 'Gpt2', 'Bench', 'check_settings']
+           'Adder', 'Sample', 'Gpt2', 'Chat', 'Bench', 'check_settings']
 
 # %% ../nbs/97_settings.ipynb #97a10006
 import os
@@ -65,9 +65,10 @@ class Train(TextTraining):
     tokenizer:str|None = None # char, bytes, bpe (learned) or gpt2; else char or init's own
     merges:int = 512 # byte pairs to learn, for bpe
     init:str|None = None # fine-tune this model, as large as it is: gpt2, …, or a folder
+    chat:str|None = None # no text, but conversations, a line of JSON each; needs init
     out:str = 'out/train' # the folder for the model
     block_size:int|None = None # tokens seen at once; else 64, or with init at most its own
-    learning_rate:float|None = None # its peak; else 0.01, or with init 0.00005
+    learning_rate:float|None = None # its peak; else 0.01, with init 0.00005, with chat 0.005
     optimizer:str|None = None # muon or adamw; else muon, or with init adamw
     held_out_tokens:int = 120_000 # tokens of the last tenth to judge on, at most
 
@@ -126,6 +127,18 @@ class Gpt2:
     greedy:bool = False # take the likeliest token each time
     seed:int|None = None # for the same again; else another each time
 
+# %% ../nbs/97_settings.ipynb #97c15001
+@dataclass
+class Chat:
+    "Talk with a model that mingpt train --chat made; exit or Ctrl-D ends."
+    model:str = 'out/train' # a folder that mingpt wrote
+    max_new_tokens:int = 100 # tokens of an answer, at most
+    temperature:float = 0.8 # above 0: below 1 is more careful, above 1 wilder
+    top_k:int|None = None # draw from the k likeliest only, k from 1; else from all
+    top_p:float|None = None # draw from the fewest that reach this sum, in (0, 1]
+    greedy:bool = False # take the likeliest token each time
+    seed:int|None = None # for the same again; else another each time
+
 # %% ../nbs/97_settings.ipynb #97a10019
 @dataclass
 class Bench:
@@ -141,7 +154,7 @@ class Bench:
 
 # %% ../nbs/97_settings.ipynb #97a10013
 COMMANDS = dict(shakespeare=Shakespeare, cifar10=Cifar10, adder=Adder, train=Train,
-                sample=Sample, gpt2=Gpt2, bench=Bench)
+                sample=Sample, chat=Chat, gpt2=Gpt2, bench=Bench)
 NOT_STORED = 'resume', 'dry_run', 'shard'
 CHANGEABLE = 'accumulate', 'mixed_precision', 'prompt', 'max_new_tokens', 'temperature'
 

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from fastcore.basics import patch
-from .files import SUPPORTED_CONFIG, model_files, replace_file, write_tensors
+from .files import (SUPPORTED_CONFIG, check_memory, model_files, naming, open_tensors,
+                             replace_file, write_tensors)
 from .sampling import check_sampling, cross_entropy, next_token
 from .attention import KVCache
 from .block import GELUS, Block, init_weights
@@ -37,7 +38,7 @@ class GPTConfig:
 
     def __post_init__(self):
         def need(name, ok, what):
-            if not ok: raise ValueError(f"{name}={getattr(self, name)!r} must be {what}")
+            if not ok: raise ValueError(f"{name}={getattr(self, name)!r:.60} must be {what}")
         for name in 'vocab_size', 'block_size', 'n_layer', 'n_head', 'n_embd':
             whole = isinstance(n := getattr(self, name), Integral) and not isinstance(n, bool)
             need(name, whole and n >= 1, 'a whole number of at least 1')
@@ -95,6 +96,7 @@ class GPT(nn.Module):
     ):
         super().__init__()
         self.config = c = config
+        if torch.get_default_device().type == 'cpu': check_memory(c)
         C, how = c.n_embd, (c.n_head, c.attn_pdrop, c.resid_pdrop, c.activation_function)
         self.transformer = nn.ModuleDict(dict(
             wte = nn.Embedding(c.vocab_size, C), # what a token is
@@ -322,11 +324,13 @@ def from_pretrained(cls:GPT,
     """Load a model, ours or Hugging Face's. Raises `OSError` when there is none, or it can't
     be downloaded, and `ValueError`, by name, for what does not fit."""
     config, file = model_files(model)
-    names = GPTConfig.__dataclass_fields__.keys() & config.keys() - {'block_size'}
-    sizes = GPTConfig(block_size=config['n_positions'], **{k: config[k] for k in names})
     weights = _read_weights(file)
-    if sizes.n_layer > len(weights):
-        raise ValueError(f"n_layer={sizes.n_layer}, but {file} holds only {len(weights)} weights")
+    names = GPTConfig.__dataclass_fields__.keys() & config.keys() - {'block_size'}
+    with naming(file.with_name('config.json')): # it is at fault
+        sizes = GPTConfig(block_size=config['n_positions'], **{k: config[k] for k in names})
+        if sizes.n_layer > (n := len(weights)):
+            raise ValueError(f"n_layer={sizes.n_layer}, but {file} holds only {n} weights")
+        check_memory(sizes)
     wte = weights.get('transformer.wte.weight')
     if sizes.tie_word_embeddings and wte is not None: weights.setdefault('lm_head.weight', wte)
     # shapes without memory, so that wrong sizes cost nothing
@@ -335,10 +339,7 @@ def from_pretrained(cls:GPT,
 
 def _read_weights(file):
     "The weights of a file under our names and in our shapes: views of it, nothing is copied."
-    import safetensors.torch
-    try: weights = safetensors.torch.load_file(file)
-    except safetensors.SafetensorError as e:
-        raise ValueError(f"{file} is cut off or damaged: {e}") from None
+    weights, _ = open_tensors(file)
     # OpenAI's own files leave the first word out
     first = '' if 'transformer.wte.weight' in weights else 'transformer.'
     def name(k): return k if k == 'lm_head.weight' else first + k
@@ -350,20 +351,20 @@ def load_weights(model:GPT, # on the meta device
     file # named in errors
 )->GPT: # in evaluation mode, on the CPU
     """Give `model` memory and weights. Raises `ValueError` that names those which are missing,
-    left over, of another shape or not finite numbers."""
+    left over, of another shape or type, not finite numbers, or beyond a million: no training leads
+    there, and what is computed from them may leave the range of float32."""
     def refuse(what): raise ValueError(f"{file}{what}")
     def first(names): return ', '.join(sorted(names)[:3])
     want = model.state_dict()
-    if missing := want.keys() - weights.keys():
-        refuse(f" lacks {len(missing)} weights: {first(missing)}")
-    if extra := weights.keys() - want.keys():
-        refuse(f" holds {len(extra)} weights too many: {first(extra)}")
+    if lost := want.keys() - weights: refuse(f" lacks {len(lost)} weights: {first(lost)}")
+    if more := weights.keys() - want: refuse(f" holds {len(more)} weights too many: {first(more)}")
     for k, p in want.items():
         w = weights[k]
         if w.shape != p.shape:
             refuse(f": {k} has shape {tuple(w.shape)}, but the model's is {tuple(p.shape)}")
-        if not w.is_floating_point() or not w.norm(torch.inf).isfinite():
-            refuse(f": {k} holds values that are not finite numbers")
+        if not w.is_floating_point() or w.itemsize < 2: refuse(f": {k} has the type {w.dtype}")
+        if not (top := w.norm(torch.inf)) <= 1e6:
+            refuse(f": {k} holds values that are not finite, or beyond a million: {top:.3g}")
     model.to_empty(device='cpu')
     if model.config.tie_word_embeddings: model.lm_head.weight = model.transformer.wte.weight
     model.load_state_dict(weights)

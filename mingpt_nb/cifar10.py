@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from .files import data_folders, get_data, replace_file
+from .files import data_folders, get_data, read_json, replace_file
 from .sampling import held_out_loss
 from .model import GPT, GPTConfig
 from .trainer import BestWeights, Trainer, TrainerConfig
@@ -223,8 +223,9 @@ def load_palette(
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a model that paints: "
                                 f"it has no {path.name}")
+    said = read_json(path, 'a palette')
     try:
-        colours = json.loads(path.read_text(encoding='utf-8'))['colours']
+        colours = said['colours']
         return Palette([list(bytes.fromhex(c)) for c in colours])
     except (ValueError, KeyError, TypeError) as e:
         raise ValueError(f"{path} is not a palette: {e}") from None

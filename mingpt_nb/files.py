@@ -158,7 +158,7 @@ def naming(
 
 # %% ../nbs/90_files.ipynb #9b2f0013
 def parse_json(
-    text:str
+    text:str # JSON
 ): # what it says: a dictionary, list, text, number, bool or None
     "Raises `ValueError` for what is not JSON, and for what is nested more than 20 deep."
     deep = ValueError("lists and dictionaries are nested more than 20 deep")
@@ -211,6 +211,7 @@ def count_parameters(
     C, tables = config.n_embd, config.vocab_size * (2 - config.tie_word_embeddings)
     return (tables + config.block_size + 2) * C + config.n_layer * (12 * C + 13) * C
 
+# %% ../nbs/90_files.ipynb #9b2f001c
 def machine_memory()->int: # bytes
     "The main memory of this machine, taken or free. Windows does not say; we take a terabyte."
     try: return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
@@ -226,7 +227,7 @@ def check_memory(
     "Raises `ValueError` for a model that this machine can't hold: what it takes, what there is."
     n, have = count_parameters(config), machine_memory()
     names = 'vocab_size', 'block_size', 'n_layer', 'n_embd'
-    sizes = ', '.join(f'{k}={getattr(config, k)}' for k in names)
+    sizes = ', '.join(f'{k}={getattr(config, k)!r:.60}' for k in names)
     if config.n_layer > MAX_LAYERS:
         raise ValueError(f"{sizes}: more than {MAX_LAYERS:,} layers, "
                          f"{Decimal(n):.3g} parameters, are too many to make")

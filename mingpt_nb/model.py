@@ -353,7 +353,7 @@ def load_weights(model:GPT, # on the meta device
     """Give `model` memory and weights. Raises `ValueError` that names those which are missing,
     left over, of another shape or type, not finite numbers, or beyond a million: no training leads
     there, and what is computed from them may leave the range of float32."""
-    def refuse(what): raise ValueError(f"{file}{what}")
+    def refuse(what): raise ValueError(f"{file}{what[:300]}")
     def first(names): return ', '.join(sorted(names)[:3])
     want = model.state_dict()
     if lost := want.keys() - weights: refuse(f" lacks {len(lost)} weights: {first(lost)}")
@@ -363,7 +363,7 @@ def load_weights(model:GPT, # on the meta device
         if w.shape != p.shape:
             refuse(f": {k} has shape {tuple(w.shape)}, but the model's is {tuple(p.shape)}")
         if not w.is_floating_point() or w.itemsize < 2: refuse(f": {k} has the type {w.dtype}")
-        if not (top := w.norm(torch.inf)) <= 1e6:
+        if not (top := w.norm(torch.inf).item()) <= 1e6:
             refuse(f": {k} holds values that are not finite, or beyond a million: {top:.3g}")
     model.to_empty(device='cpu')
     if model.config.tie_word_embeddings: model.lm_head.weight = model.transformer.wte.weight

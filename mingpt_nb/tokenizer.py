@@ -184,10 +184,11 @@ def train_merges(
         for p in born: heappush(heap, (-counts[p], p))
     return merges
 
-# %% ../nbs/01_tokenizer.ipynb #c5b341cf
+# %% ../nbs/01_tokenizer.ipynb #01e16004
 MAX_TOKEN = 2**16 # bytes; GPT-2's longest has 128
-MAX_TOKENS = 2**26 # bytes of all tokens together; GPT-2's have about 300,000
+MAX_TOKENS = 2**26 # bytes of all tokens together; GPT-2's have some 320,000
 
+# %% ../nbs/01_tokenizer.ipynb #c5b341cf
 class BPETokenizer(Tokenizer):
     """Byte pairs: the 256 bytes, one more id for each merge of two ids, then the special tokens
     (Radford et al. 2019, section 2.2). `tokens[i]` has the bytes of id i. Raises `ValueError` when

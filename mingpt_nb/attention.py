@@ -75,7 +75,7 @@ class CausalSelfAttention(nn.Module):
         if 1 < T < S: # a triangle shifted right
             mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=T == S,
+            q, k, v, attn_mask=mask, is_causal=1 < T == S,
             dropout_p=self.attn_pdrop if self.training else 0.) # (B, nh, T, hs)
         y = y.transpose(1, 2).flatten(2) # (B, nh, T, hs) -> (B, T, nh, hs) -> (B, T, C)
         return F.dropout(self.c_proj(y), self.resid_pdrop, self.training)

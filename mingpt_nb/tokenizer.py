@@ -291,6 +291,25 @@ def byte_letters()->dict: # byte: letter, in the order of GPT-2's ids
     hidden = [b for b in range(256) if b not in visible]
     return {b: chr(b) for b in visible} | {b: chr(256 + n) for n, b in enumerate(hidden)}
 
+# %% ../nbs/01_tokenizer.ipynb #e4e322c1
+@patch(cls_method=True)
+def from_vocab(cls:BPETokenizer,
+    ids:dict, # the id of each token, written in the letters of `byte_letters`
+    pairs:list # two tokens each, in the order of the merges
+): # a `BPETokenizer`; what is in `ids` and isn't made by a merge is a special token
+    "Raises `ValueError` when the two are not what they should be or don't fit together."
+    if not all(type(i) is int for i in ids.values()): raise ValueError("ids must be whole numbers")
+    byte = {letter: b for b, letter in byte_letters().items()}
+    names = sorted(byte, key=lambda letter: ids.get(letter, -1)) + [a + b for a, b in pairs]
+    names += sorted(ids.keys() - set(names), key=ids.get)
+    for i, name in enumerate(names):
+        if ids.get(name) != i:
+            raise ValueError(f"vocabulary and merges don't fit: the token {name!r:.60} should "
+                             f"have the id {i}, not {ids.get(name)}")
+    joins = [(ids.get(a, -1), ids.get(b, -1)) for a, b in pairs]
+    order = [byte[letter] for letter in names[:256]]
+    return cls(joins, names[256 + len(pairs):], order)
+
 # %% ../nbs/01_tokenizer.ipynb #e4e322c2
 @patch(cls_method=True)
 def from_files(cls:BPETokenizer,
@@ -302,22 +321,10 @@ def from_files(cls:BPETokenizer,
         ids = dict(read_json(encoder, 'a vocabulary'))
         lines = Path(merges).read_text(encoding='utf-8').strip('\n').split('\n')
         if lines[0].startswith('#version'): lines = lines[1:]
-        pairs = [(a, b) for a, b in (l.split(' ') for l in lines)]
-        if not all(isinstance(i, int) for i in ids.values()):
-            raise ValueError("ids must be whole numbers")
+        return cls.from_vocab(ids, [(a, b) for a, b in (l.split(' ') for l in lines)])
     except (OSError, ValueError, TypeError) as e:
         raise ValueError(f"{encoder} and {merges} are not the files of a byte-pair vocabulary: "
                          f"{str(e)[:300]}") from None
-    byte = {letter: b for b, letter in byte_letters().items()}
-    names = sorted(byte, key=lambda letter: ids.get(letter, -1)) + [a + b for a, b in pairs]
-    names += sorted(ids.keys() - set(names), key=ids.get)
-    for i, name in enumerate(names):
-        if ids.get(name) != i:
-            raise ValueError(f"{encoder} and {merges} don't fit: the token {name!r:.60} should "
-                             f"have the id {i}, not {ids.get(name)}")
-    joins = [(ids.get(a, -1), ids.get(b, -1)) for a, b in pairs]
-    order = [byte[letter] for letter in names[:256]]
-    return cls(joins, names[256 + len(pairs):], order)
 
 # %% ../nbs/01_tokenizer.ipynb #789115cb
 @patch(cls_method=True)

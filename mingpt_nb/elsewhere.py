@@ -65,7 +65,8 @@ def read_tokenizer_json(
         return CharTokenizer(''.join(names))
     need(not cut.get('add_prefix_space') and cut.get('use_regex', True), 'other words than GPT-2')
     pairs = [tuple(p.split(' ')) if isinstance(p, str) else tuple(p) for p in model.get('merges')]
-    tok = BPETokenizer.from_vocab(vocab | {t['content']: t['id'] for t in part('added_tokens')}, pairs)
+    added = {t['content']: t['id'] for t in part('added_tokens')}
+    tok = BPETokenizer.from_vocab(vocab | added, pairs)
     plain = tok.state() == BPETokenizer([]).state()
     return ByteTokenizer() if plain else tok
 
@@ -85,10 +86,10 @@ def tokenizer_files(
 def load_tokenizer(
     folder # of a model
 )->Tokenizer: # that belongs to it
-    """From `tokenizer.json` or, in a folder from before 0.5, from `mingpt_tokenizer.json`.
+    """From our own file, `mingpt_tokenizer.json`, or else from `tokenizer.json`.
     Raises `ValueError` when there is none, or one that ours can't be."""
-    file = Path(folder)/'tokenizer.json'
-    if not file.is_file(): return Tokenizer.load(Path(folder)/'mingpt_tokenizer.json')
+    ours, file = (Path(folder)/name for name in ('mingpt_tokenizer.json', 'tokenizer.json'))
+    if ours.is_file() or not file.is_file(): return Tokenizer.load(ours)
     try: return read_tokenizer_json(read_json(file, 'a tokenizer file'))
     except ValueError as e: raise ValueError(f"{file}: {e}") from None
 
@@ -104,6 +105,7 @@ class GrowingCache:
         self.k, self.v = torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
         return self.k, self.v # (B, nh, n + T, hs) each
 
+# %% ../nbs/14_elsewhere.ipynb #14e1005a
 class OneToken(nn.Module):
     "A step of writing, as a function of tensors alone."
     def __init__(self, model:GPT
@@ -149,7 +151,8 @@ def model_card(
     held_out = [r for r in rows if 'test_loss' in r]
     head = dict(license=license, library_name='transformers', pipeline_tag='text-generation',
                 tags='[gpt2, mingpt_nb]')
-    lines = ['---', *[f'{k}: {v}' for k, v in head.items()], '---', f'# {folder.resolve().name}', '',
+    name = folder.resolve().name
+    lines = ['---', *[f'{k}: {v}' for k, v in head.items()], '---', f'# {name}', '',
              f"A GPT of {model.num_params():,} parameters, trained with [mingpt_nb]"
              "(https://github.com/mingpt-nb/mingpt_nb).", '', '| size | |', '|---|---|',
              *[f'| {k} | {getattr(c, k):,} |' for k in SIZES]]

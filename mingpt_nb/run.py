@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import torch
 from fastcore.basics import patch
 from tqdm import tqdm
-from .files import check_memory, machine_memory, naming, replace_file
+from .files import check_memory, machine_memory, naming, read_json, replace_file
 from .settings import (NOT_STORED, Adder, Bench, Chat, Cifar10, Gpt2, Sample, Shakespeare,
                                 TextTraining, Train, Training)
 from .data import RandomChunks, Windows, shakespeare_text, split, stack_pairs
@@ -34,6 +34,7 @@ from .cifar10 import (Palette, Pictures, kmeans, load_cifar10, load_palette, sam
                                save_palette, image_grid, shrink)
 from .adder import STEPS, Sums, ask, exam, new_adder
 from .gpt2 import encode_files, make_tokenizer, read_pieces, text_files
+from .elsewhere import Track, load_tokenizer, tokenizer_files
 from .chat import Chats, add_marks, fit_history, load_chat, read_chats, reply, save_marks
 from .speed import SETTINGS, contestants, scoreboard, summary, table
 
@@ -65,10 +66,14 @@ def check_file(
 def save_model(
     model:GPT,
     folder, # made if it is not there
-    files:dict # name to a function of a path, which writes that JSON file: what the ids mean
+    files:dict, # name to a function of a path, which writes that JSON file: what the ids mean
+    others:dict={} # name to content of JSON files that we don't read ourselves
 ):
     "Write a model as Hugging Face would, and what belongs to it, under one fingerprint."
     (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
+    for name, content in others.items():
+        said = json.dumps(content, ensure_ascii=False)
+        replace_file(folder/name, lambda new: new.write_text(said, encoding='utf-8'))
     with tempfile.TemporaryDirectory() as temp:
         for name, write in files.items(): write(Path(temp)/name)
         about = {k: json.loads((Path(temp)/k).read_text(encoding='utf-8')) for k in files}
@@ -90,7 +95,8 @@ class SaveBest:
         if run.best.step != trainer.step: return
         model = unwrapped_model(trainer) # all processes give their part
         if not run.writes: return
-        with run.checkpoint.saving(trainer): save_model(model, run.folder, run.files)
+        with run.checkpoint.saving(trainer):
+            save_model(model, run.folder, run.files, run.others)
 
 # %% ../nbs/98_run.ipynb #65b44e09
 def save_curve(
@@ -145,9 +151,10 @@ class Run:
         folder, # of the run; None: nothing is written
         model:GPT, # not yet trained
         data:tuple, # two data sets, to train on and held out
-        files:dict={} # what says what the ids mean, as in `save_model`
+        files:dict={}, others:dict={} # beside the model, as in `save_model`
     ):
-        self.settings, self.folder, self.files = settings, folder, files
+        self.settings, self.folder = settings, folder
+        self.files, self.others = files, others
         self.command = type(settings).__name__.lower()
         several = share_work(settings)
         self.best = DistributedBestWeights() if several else BestWeights()
@@ -178,18 +185,21 @@ def fit(self:Run,
     best:bool=True, # end with the best weights
     before:bool=False # measure the held-out loss of the model as it comes, too
 )->bool: # was it trained?
-    "Run to the end. Raises what `check_batch`, `Checkpoint.resume` and `Trainer.train` raise."
+    """Run to the end.
+    Raises what `check_batch`, `Track`, `Checkpoint.resume` and `Trainer.train` raise."""
     t, resume = self.trainer, self.settings.resume
     check_batch(t)
     if self.settings.dry_run:
         if resume: Checkpoint(resume, self.best, extra_files=self.files).resume(t, resume)
         print(describe_costs(t))
         return False
+    track = self.settings.track
+    tracks = [Track(track, self.folder, asdict(self.settings))] if track else []
     if resume: self.checkpoint.resume(t, resume)
     if before and not resume:
         print(f"held-out loss before: {t.evaluate():.4f} nats a token", flush=True)
     # behind the signal and the best weights; a model first, then its checkpoint
-    t.callbacks[2:2] = [*callbacks, Report(), self.checkpoint]
+    t.callbacks[2:2] = [*callbacks, *tracks, Report(), self.checkpoint]
     t.train()
     if t.should_stop: # by Ctrl-C
         print(f"stopped at step {t.step} of {t.total_steps}; "
@@ -299,7 +309,8 @@ def run_text(
     s = settings
     check_prompt(tok, s.prompt)
     if s.minutes is not None and not s.resume: s = fit_minutes(s, model, data)
-    run = Run(s, folder, model, data, {'mingpt_tokenizer.json': tok.save})
+    files = {'mingpt_tokenizer.json': tok.save}
+    run = Run(s, folder, model, data, files, tokenizer_files(tok, model.config.block_size))
     trainer = run.trainer
     how = s.prompt, s.max_new_tokens, s.seed
     def pieces():
@@ -341,7 +352,8 @@ def save_adder(
     "Write the model, and `mingpt_adder.json`."
     about = json.dumps(dict(ndigit=sums.ndigit, reverse=sums.reverse, seed=sums.seed))
     files = {'mingpt_adder.json': lambda file: file.write_text(about, encoding='utf-8')}
-    save_model(model, folder, files)
+    others = tokenizer_files(CharTokenizer('0123456789'), model.config.block_size)
+    save_model(model, folder, files, others)
 
 # %% ../nbs/98_run.ipynb #6f6d311e
 def load_adder(
@@ -353,8 +365,7 @@ def load_adder(
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a model that adds: "
                                 f"it has no {file.name}")
-    try: about = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as e: raise ValueError(f"{file} is not JSON: {e}") from None
+    about = read_json(file, 'JSON')
     if isinstance(about, dict): about.pop('fingerprint', None)
     known = isinstance(about, dict) and about.keys() == {'ndigit', 'reverse', 'seed'}
     if not known or type(about['reverse']) is not bool or type(about['seed']) is not int:
@@ -509,10 +520,13 @@ def own_tokenizer(
 ): # a tokenizer
     """Raises `ValueError` when there is none, or one of another size,
     and `OSError` when GPT-2's vocabulary can't be had."""
-    V, file = model.config.vocab_size, Path(os.path.expanduser(name))/'mingpt_tokenizer.json'
-    if not file.is_file() and V != 50257:
-        raise ValueError(f"{name} has {V} ids, and nothing says what they mean: there is no {file}")
-    tok = Tokenizer.load(file) if file.is_file() else BPETokenizer.gpt2()
+    V, at = model.config.vocab_size, Path(os.path.expanduser(name))
+    files = at/'mingpt_tokenizer.json', at/'tokenizer.json'
+    known = any(f.is_file() for f in files)
+    if not known and V != 50257:
+        raise ValueError(f"{name} has {V} ids, and nothing says what they mean: "
+                         f"there is no {files[0]}")
+    tok = load_tokenizer(at) if known else BPETokenizer.gpt2()
     if tok.vocab_size != V:
         raise ValueError(f"the tokenizer in {name} has {tok.vocab_size} ids and the model {V}: "
                          f"they do not belong together")
@@ -608,7 +622,7 @@ def sample(settings:Sample):
         return
     if (model/'mingpt_adder.json').is_file():
         raise ValueError(f"{model} holds a model that adds: mingpt adder --model {model}")
-    gpt, tok = GPT.from_pretrained(model), Tokenizer.load(model/'mingpt_tokenizer.json')
+    gpt, tok = GPT.from_pretrained(model), load_tokenizer(model)
     if tok.vocab_size != gpt.config.vocab_size:
         raise ValueError(f"the tokenizer in {model} has {tok.vocab_size} ids and the model "
                          f"{gpt.config.vocab_size}: they do not belong together")
@@ -635,7 +649,7 @@ def train_chat(
     data = [Chats(tok, part, model.config.block_size) for part in split(dialogues)]
     if s.minutes is not None and not s.resume: s = fit_minutes(s, model, data)
     files = {'mingpt_tokenizer.json': tok.save, 'mingpt_chat.json': save_marks}
-    run = Run(s, folder, model, data, files)
+    run = Run(s, folder, model, data, files, tokenizer_files(tok, model.config.block_size))
     announce(f"conversations: {s.chat}, {len(dialogues):,}", model)
     if not run.fit(SaveBest(run), before=True): return
     print(f"held-out loss: {run.best.loss:.4f} nats a token of the answers\n\nThe model is in "

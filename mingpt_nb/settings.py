@@ -29,6 +29,7 @@ class Training:
     eval_interval:int = 75 # steps between held-out losses, 1 or more
     seed:int = 42 # of the weights, the order of the data and the sample
     shard:bool = False # under torchrun: spread the model over the processes
+    track:str|None = None # send the losses to tensorboard, wandb, mlflow, …
     resume:str|None = None # go on with the run in this folder, with its settings
     dry_run:bool = False # only say what the run would take
 
@@ -156,7 +157,8 @@ class Bench:
 COMMANDS = dict(shakespeare=Shakespeare, cifar10=Cifar10, adder=Adder, train=Train,
                 sample=Sample, chat=Chat, gpt2=Gpt2, bench=Bench)
 NOT_STORED = 'resume', 'dry_run', 'shard'
-CHANGEABLE = 'accumulate', 'mixed_precision', 'prompt', 'max_new_tokens', 'temperature'
+CHANGEABLE = ('accumulate', 'mixed_precision', 'track',
+              'prompt', 'max_new_tokens', 'temperature')
 
 # %% ../nbs/97_settings.ipynb #97f16002
 RANGES = dict( # of an option, in every command that has it: the least, the most

@@ -71,6 +71,14 @@ def test_training_writes_the_folder(trained):
     assert {'config.json', 'model.safetensors', 'mingpt_tokenizer.json'} <= {p.name for p in trained.folder.iterdir()}
     assert json.loads((trained.folder/'config.json').read_text(encoding='utf-8'))['vocab_size'] == len(set(SPEECH))
 
+def test_transformers_opens_the_folder(mingpt, trained):
+    "With nothing but the folder its pipeline writes what `mingpt sample` does."
+    transformers = pytest.importorskip('transformers')
+    write = transformers.pipeline('text-generation', str(trained.folder), device='cpu')
+    said = write('KING:', max_new_tokens=40, do_sample=False)[0]['generated_text']
+    done = mingpt('sample', '--model', trained.folder, '--prompt', 'KING:', '--max-new-tokens', 40, '--greedy')
+    assert done.out == said + '\n', done.err
+
 def test_training_prints_a_loss_and_a_sample(trained):
     loss = re.search(r'held-out loss\D*(\d+\.\d+)', trained.out)
     assert loss and 0 < float(loss[1]) < 1.2 * math.log(len(set(SPEECH))), trained.out

@@ -72,7 +72,7 @@ def test_a_text_of_500_MB(quiet_env, tmp_path, request):
     grown = measured(quiet_env, 'from mingpt_nb.run import train', 'from mingpt_nb.settings import Train', f'print(growth(lambda: {call}))')
     print(f'{grown:.0f} MB')
     assert grown < 300
-    assert {p.name for p in (tmp_path/'out').iterdir()} == {'checkpoints', 'history.jsonl', 'config.json', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors'}
+    assert {p.name for p in (tmp_path/'out').iterdir()} == {'checkpoints', 'history.jsonl', 'config.json', 'generation_config.json', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'}
 
 
 # The Hub
@@ -178,7 +178,7 @@ def test_train_then_sample(mingpt, tmp_path, tokenizer, request):
     complains(child('--out', tmp_path/'model', *SMALL[4:]), 'would be overwritten')
     done = child('--out', tmp_path/'child', *SMALL[4:])
     assert done.code == 0 and 'held-out loss before' in done.out, done.err
-    assert sorted(p.name for p in (tmp_path/'child').iterdir()) == ['checkpoints', 'config.json', 'history.jsonl', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors']
+    assert sorted(p.name for p in (tmp_path/'child').iterdir()) == ['checkpoints', 'config.json', 'generation_config.json', 'history.jsonl', 'loss.png', 'mingpt_tokenizer.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
 
 def test_texts_that_cannot_be(mingpt, tmp_path):
     (tmp_path/'latin.txt').write_bytes(b'x' * 2_000_000 + b'\xe9')

@@ -151,7 +151,8 @@ class Run:
         folder, # of the run; None: nothing is written
         model:GPT, # not yet trained
         data:tuple, # two data sets, to train on and held out
-        files:dict={}, others:dict={} # beside the model, as in `save_model`
+        files:dict={}, # what says what the ids mean, as in `save_model`
+        others:dict={} # what other programs read, as in `save_model`
     ):
         self.settings, self.folder = settings, folder
         self.files, self.others = files, others

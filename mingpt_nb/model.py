@@ -141,8 +141,7 @@ def check_ids(self:GPT,
     """Raises `ValueError` for an id outside the vocabulary,
     and for a target that is neither an id nor -100."""
     V = self.config.vocab_size
-    wrong = idx[(idx < 0) | (idx >= V)]
-    if len(wrong):
+    if len(wrong := idx[(idx < 0) | (idx >= V)]):
         raise ValueError(f"idx holds the id {wrong[0]}; vocab_size={V} allows 0 to {V - 1}")
     if targets is None: return
     wrong = targets[((targets < 0) & (targets != -100)) | (targets >= V)]
@@ -242,6 +241,7 @@ def stream(self:GPT,
     check_sampling(temperature, top_k, top_p)
     check_idx(idx, self.config.block_size)
     if max_new_tokens < 0: raise ValueError(f"max_new_tokens={max_new_tokens} must not be negative")
+    if not hasattr(stop, '__iter__'): raise ValueError(f"stop={stop!r:.60} must be a tuple of ids")
     B, T = idx.shape
     if isinstance(generator, list) and len(generator) != B:
         raise ValueError(f"{len(generator)} generators for {B} rows")

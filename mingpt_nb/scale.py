@@ -14,6 +14,7 @@ from numbers import Integral
 import torch
 from torch.utils.data import DataLoader, Dataset
 from fastcore.basics import patch
+from .data import stack_pairs
 from .model import GPT, GPTConfig
 from .trainer import BestWeights, ProgressBar, Trainer, TrainerConfig
 from .checkpoint import Checkpoint
@@ -195,7 +196,8 @@ def loader(self:DistributedTrainer,
     mine = [(b * W)[:math.ceil(len(b) / W) * W][self.rank::W] for b in whole]
     generator = torch.Generator().manual_seed(seed + 500_009 * self.rank)
     loader = DataLoader(data, batch_sampler=mine, num_workers=c.num_workers,
-                        pin_memory=self.device.type == 'cuda', generator=generator)
+                        pin_memory=self.device.type == 'cuda', generator=generator,
+                        collate_fn=stack_pairs)
     for b, (x, y) in zip(whole, loader):
         y[len(b[self.rank::W]):] = -100
         self.batch_examples = len(b) # of all processes

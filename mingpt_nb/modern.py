@@ -112,7 +112,7 @@ def weights(self:GroupedQueryAttention,
 )->torch.Tensor: # (B, nh, T, T); row t: how much position t takes from each position up to t
     "The softmax weights, which the fused call in `forward` never shows."
     q, k, _ = self.heads(x)
-    k = k.repeat_interleave(self.n_head // self.n_kv_head, dim=1) # (B, nkv, T, hs) -> (B, nh, T, hs)
+    k = k.repeat_interleave(self.n_head // self.n_kv_head, dim=1) # -> (B, nh, T, hs)
     scores = q @ k.mT / q.shape[-1]**0.5 # (B, nh, T, T)
     future = torch.ones_like(scores, dtype=torch.bool).triu(1)
     return scores.masked_fill(future, -torch.inf).softmax(-1)
@@ -179,7 +179,7 @@ def flops_per_token(self:ModernGPT,
     T:int=None, # length of the sequences; None for block_size
     training:bool=True # count the backward pass, too
 )->int: # floating-point operations
-    "The arithmetic that one token costs, in matrix products, counted as `GPT.flops_per_token` does."
+    "The arithmetic that one token costs, counted as `GPT.flops_per_token` counts."
     c, T = self.config, T or self.config.block_size
     matrices = sum(p.numel() for p in self.transformer.h.parameters() if p.dim() == 2)
     matrices += c.vocab_size * c.n_embd # the head

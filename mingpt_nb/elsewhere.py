@@ -90,8 +90,10 @@ def load_tokenizer(
     Raises `ValueError` when there is none, or one that ours can't be."""
     ours, file = (Path(folder)/name for name in ('mingpt_tokenizer.json', 'tokenizer.json'))
     if ours.is_file() or not file.is_file(): return Tokenizer.load(ours)
-    try: return read_tokenizer_json(read_json(file, 'a tokenizer file'))
-    except ValueError as e: raise ValueError(f"{file}: {e}") from None
+    said = read_json(file, 'a tokenizer file')
+    try: return read_tokenizer_json(said)
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise ValueError(f"{file} is not a tokenizer that ours can be: {str(e)[:300]}") from None
 
 # %% ../nbs/14_elsewhere.ipynb #14e10051
 class GrowingCache:

@@ -54,11 +54,12 @@ def check_folder(
 
 # %% ../nbs/98_run.ipynb #98f16001
 def check_file(
-    file # to be written later; its folder is made if it is not there
+    file # to be written later, into a folder that is there
 )->Path:
     "Raises `OSError` when it can't be written."
     file = Path(os.path.expanduser(file))
     if file.is_dir(): raise OSError(f"cannot write the file {file}: it is a folder")
+    if not file.parent.is_dir(): raise OSError(f"cannot write {file}: there is no {file.parent}")
     check_folder(file.parent)
     return file
 

@@ -148,7 +148,7 @@ def llms(cfg, site, front, entries):
         here = [front[f] for s, f in entries if s == section and f in front]
         parts.append(f'## {section}\n\n' + '\n'.join(line(fm['title'], f'{site}/{fm["output-file"]}', fm['description']) for fm in here))
     raw = cfg['git_url'].replace('github.com', 'raw.githubusercontent.com') + f'/{cfg["branch"]}/nbs'
-    parts.append('## Notebooks\n\n' + '\n'.join(line(f, f'{raw}/{f}', f'the source of "{fm["title"]}"') for f, fm in front.items() if f != 'api.qmd'))
+    parts.append('## Notebooks\n\n' + '\n'.join(line(f, f'{raw}/{f}', f'the source of "{fm["title"]}"') for f, fm in front.items() if f.endswith('.ipynb')))
     return '\n\n'.join(parts) + '\n'
 
 
@@ -168,7 +168,9 @@ def pages(repo):
         for holder, key in texts(nb): holder[key] = [relink(''.join(holder[key]), site, there)]
         (proc/f).write_text(json.dumps(nb, indent=1, ensure_ascii=False), encoding='utf-8')
     (proc/'api.qmd').write_text(relink(api(nbs, front, modules, look), site, there), encoding='utf-8')
-    (proc/'llms.txt').write_text(llms(cfg, site, front | {'api.qmd': API | {'output-file': 'api.html'}}, sidebar(repo)), encoding='utf-8')
+    glossary = yaml.safe_load((repo/'nbs'/'glossary.qmd').read_text(encoding='utf-8').split('---')[1])
+    written = {'glossary.qmd': glossary | {'output-file': 'glossary.html'}, 'api.qmd': API | {'output-file': 'api.html'}}
+    (proc/'llms.txt').write_text(llms(cfg, site, front | written, sidebar(repo)), encoding='utf-8')
     (proc/'robots.txt').write_text(f'User-agent: *\nAllow: /\n\nSitemap: {site}/sitemap.xml\n', encoding='utf-8')
     shutil.copytree(repo/cfg['lib_name']/'live', proc/'live')
     return proc

@@ -31,7 +31,7 @@ def taught(mingpt, tmp_path_factory):
     return done
 
 def test_training_ends_with_an_exam(taught):
-    assert {'checkpoints', 'history.jsonl', 'config.json', 'model.safetensors', 'mingpt_adder.json', 'loss.png'} == {p.name for p in taught.folder.iterdir()}
+    assert {'checkpoints', 'history.jsonl', 'config.json', 'generation_config.json', 'model.safetensors', 'mingpt_adder.json', 'loss.png', 'tokenizer.json', 'tokenizer_config.json'} == {p.name for p in taught.folder.iterdir()}
     assert '9,000 sums to learn from, 1,000 held out' in taught.out
     score = int(re.search(r'^(\d+)/1000 right$', taught.out, re.M)[1])
     mistakes = re.findall(r'^(\d+) \+ (\d+) = (\d+), right is (\d+)$', taught.out, re.M)

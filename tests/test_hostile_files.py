@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from mingpt_nb.checkpoint import Checkpoint, name_tensors
 from mingpt_nb.data import RandomChunks, Windows
+from mingpt_nb.elsewhere import load_tokenizer, tokenizer_json
 from mingpt_nb.files import file_digest as digest
 from mingpt_nb.model import GPT, GPTConfig, TRANSPOSED
 from mingpt_nb.run import save_model
@@ -63,6 +64,8 @@ def good(tmp_path_factory):
     for name, tok in dict(char=tok, bytes=ByteTokenizer(), bpe=BPETokenizer.from_text('to be or not to be ' * 3, 5, ['<|end|>'])).items():
         (temp/name).mkdir()
         tok.save(temp/name/'mingpt_tokenizer.json')
+        (temp/f'their {name}').mkdir()
+        (temp/f'their {name}'/'tokenizer.json').write_text(json.dumps(tokenizer_json(tok)))
     for optimizer in 'adamw', 'muon':
         trainer = make(temp/optimizer, optimizer)
         trainer.callbacks.insert(0, Stop())
@@ -92,7 +95,7 @@ def read_model(folder):
     return model
 
 def read_tokenizer(folder):
-    tok = Tokenizer.load(folder/'mingpt_tokenizer.json')
+    tok = load_tokenizer(folder)
     for i in {0, tok.vocab_size - 1}: tok.decode([i])
     tok.save(folder.parent/'again.json')
     again = Tokenizer.load(folder.parent/'again.json')
@@ -144,7 +147,7 @@ def sandbox(good):
     return harmed
 
 
-@pytest.mark.parametrize('name, read', [('model', read_model), *((kind, read_tokenizer) for kind in ('char', 'bytes', 'bpe')), ('adamw', read_run), ('muon', read_run)])
+@pytest.mark.parametrize('name, read', [('model', read_model), *((kind, read_tokenizer) for kind in ('char', 'bytes', 'bpe', 'their char', 'their bytes', 'their bpe')), ('adamw', read_run), ('muon', read_run)])
 def test_what_is_good_is_read(sandbox, name, read): assert sandbox(name, read, lambda folder: None)
 
 
@@ -181,7 +184,8 @@ def changed(draw, said):
 def text(said): return json.dumps(said).encode()
 
 JSONS = [('model', 'config.json', read_model), ('model', 'mingpt_tokenizer.json', read_model), ('char', 'mingpt_tokenizer.json', read_tokenizer), ('bytes', 'mingpt_tokenizer.json', read_tokenizer),
-         ('bpe', 'mingpt_tokenizer.json', read_tokenizer), ('adamw', 'checkpoints/latest', read_run), ('adamw', 'checkpoints/step-2/trainer.json', read_run), ('muon', 'checkpoints/step-2/trainer.json', read_run),
+         ('bpe', 'mingpt_tokenizer.json', read_tokenizer), ('their char', 'tokenizer.json', read_tokenizer), ('their bytes', 'tokenizer.json', read_tokenizer),
+         ('their bpe', 'tokenizer.json', read_tokenizer), ('adamw', 'checkpoints/latest', read_run), ('adamw', 'checkpoints/step-2/trainer.json', read_run), ('muon', 'checkpoints/step-2/trainer.json', read_run),
          ('adamw', 'checkpoints/step-2/history.jsonl', read_run)]
 
 def put(file, content, run):

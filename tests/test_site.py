@@ -6,7 +6,7 @@ from pathlib import Path
 from conftest import serve
 
 REPO = Path(__file__).resolve().parent.parent
-PAGES = [re.sub(r'^\d+_', '', p.stem) + '.html' for p in checks.notebooks(REPO)] + ['api.html']
+PAGES = [re.sub(r'^\d+_', '', p.stem) + '.html' for p in checks.notebooks(REPO)] + ['glossary.html', 'api.html']
 KINDS = [(width, theme) for width in (1280, 390) for theme in ('light', 'dark')]
 FIRST_VISIT = 1_500_000 # bytes
 needs_quarto = pytest.mark.skipif(shutil.which('quarto') is None, reason='quarto, which renders the site, is not installed')

@@ -59,7 +59,7 @@ def check_file(
     "Raises `OSError` when it can't be written."
     file = Path(os.path.expanduser(file))
     if file.is_dir(): raise OSError(f"cannot write the file {file}: it is a folder")
-    if not file.parent.is_dir(): raise OSError(f"cannot write {file}: there is no {file.parent}")
+    if not file.parent.is_dir(): raise OSError(f"cannot write into {file.parent}: it is no folder")
     check_folder(file.parent)
     return file
 

@@ -18,8 +18,7 @@ GELUS = {'gelu_new': 'tanh', 'gelu': 'none'} # Hugging Face's name: PyTorch's `a
 # %% ../nbs/05_block.ipynb #40f6284f
 class MLP(nn.Module):
     """Two linear layers with a GELU between, applied to each token alone (Radford et al. 2019;
-    Vaswani et al. 2017, section 3.3). Raises `ValueError` for an
-    argument out of range."""
+    Vaswani et al. 2017, section 3.3). Raises `ValueError` for an argument out of range."""
     def __init__(self,
         n_embd:int, # width C of a token's vector; it is 4 C wide inside
         resid_pdrop:float=0., # share of the output dropped in training, 0..1

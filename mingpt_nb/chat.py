@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from .files import read_text, replace_file
-from .tokenizer import CharTokenizer, Tokenizer
+from .files import read_json, read_text, replace_file
+from .tokenizer import CharTokenizer
 from .model import GPT
 from .shakespeare import stream_text
+from .elsewhere import load_tokenizer
 
 # %% ../nbs/15_chat.ipynb #c1500011
 MARKS = '¿¡¶' # before a question, before its answer, behind the answer
@@ -179,13 +180,10 @@ def load_chat(
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is not the folder of a model that was tuned for "
                                 f"conversations: it has no {file.name}")
-    try: marks = json.loads(file.read_text(encoding='utf-8'))['marks']
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{file} does not say which marks a conversation has") from None
-    model, tok = GPT.from_pretrained(folder), Tokenizer.load(folder/'mingpt_tokenizer.json')
-    if tok.vocab_size != model.config.vocab_size:
-        raise ValueError(f"the tokenizer in {folder} has {tok.vocab_size} ids and the model "
-                         f"{model.config.vocab_size}: they do not belong together")
+    about = read_json(file, 'the marks of a conversation')
+    marks = about.get('marks') if isinstance(about, dict) else None
+    model = GPT.from_pretrained(folder)
+    tok = load_tokenizer(folder, model.config.vocab_size)
     if marks != MARKS or not isinstance(tok, CharTokenizer) or set(MARKS) - set(tok.chars):
         raise ValueError(f"{folder} does not have the marks {MARKS} of a conversation")
     return model, tok

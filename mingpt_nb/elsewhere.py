@@ -84,16 +84,22 @@ def tokenizer_files(
 
 # %% ../nbs/14_elsewhere.ipynb #14e10032
 def load_tokenizer(
-    folder # of a model
+    folder, # of a model
+    vocab_size:int=None # of the model, if it is known
 )->Tokenizer: # that belongs to it
     """From our own file, `mingpt_tokenizer.json`, or else from `tokenizer.json`.
-    Raises `ValueError` when there is none, or one that ours can't be."""
+    Raises `ValueError` when there is none, one of another size, or one that ours can't be."""
     ours, file = (Path(folder)/name for name in ('mingpt_tokenizer.json', 'tokenizer.json'))
-    if ours.is_file() or not file.is_file(): return Tokenizer.load(ours)
-    said = read_json(file, 'a tokenizer file')
-    try: return read_tokenizer_json(said)
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        raise ValueError(f"{file} is not a tokenizer that ours can be: {str(e)[:300]}") from None
+    if ours.is_file() or not file.is_file(): tok = Tokenizer.load(ours)
+    else:
+        said = read_json(file, 'a tokenizer file')
+        try: tok = read_tokenizer_json(said)
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            raise ValueError(f"{file} is no tokenizer that ours can be: {str(e)[:300]}") from None
+    if vocab_size not in (None, tok.vocab_size):
+        raise ValueError(f"the tokenizer in {folder} has {tok.vocab_size} ids and the model "
+                         f"{vocab_size}: they do not belong together")
+    return tok
 
 # %% ../nbs/14_elsewhere.ipynb #14e10051
 class GrowingCache:
@@ -139,7 +145,7 @@ def export_onnx(
 
 # %% ../nbs/14_elsewhere.ipynb #14e10061
 SIZES = 'vocab_size', 'block_size', 'n_layer', 'n_head', 'n_embd'
-PRIVATE = 'command', 'out', 'text', 'init', 'resume' # settings that say where things are
+PRIVATE = 'command', 'out', 'text', 'init', 'chat' # settings that say where things are
 
 def model_card(
     folder, # of a model; with the history and the settings of its run, where it has them
@@ -149,7 +155,8 @@ def model_card(
     folder = Path(folder)
     model, log = GPT.from_pretrained(folder), folder/'history.jsonl'
     c, runs = model.config, sorted(folder.glob('checkpoints/step-*/trainer.json'))
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    lines = log.read_text(encoding='utf-8').splitlines() if log.is_file() else []
+    rows = [json.loads(line) for line in lines]
     held_out = [r for r in rows if 'test_loss' in r]
     head = dict(license=license, library_name='transformers', pipeline_tag='text-generation',
                 tags='[gpt2, mingpt_nb]')
@@ -165,8 +172,8 @@ def model_card(
                   f"{rows[-1]['tokens']:,} tokens were read."]
     if (folder/'loss.png').is_file(): lines += ['', '![its losses](loss.png)']
     if runs:
-        s = json.loads(runs[-1].read_text())['settings']
-        data = Path(s['text']).name if s.get('text') else 'of the command'
+        s = read_json(runs[-1], 'a checkpoint')['settings']
+        data = Path(s.get('chat') or s.get('text') or 'what the command brings').name
         lines += ['', f"Data: {data}. Its settings, for `mingpt {s['command']}`:", '', '```',
                   *[f'{k}: {v}' for k, v in s.items() if k not in PRIVATE], '```']
     if (folder/'tokenizer.json').is_file():

@@ -144,8 +144,7 @@ def check_ids(self:GPT,
     if len(wrong := idx[(idx < 0) | (idx >= V)]):
         raise ValueError(f"idx holds the id {wrong[0]}; vocab_size={V} allows 0 to {V - 1}")
     if targets is None: return
-    wrong = targets[((targets < 0) & (targets != -100)) | (targets >= V)]
-    if len(wrong):
+    if len(wrong := targets[((targets < 0) & (targets != -100)) | (targets >= V)]):
         raise ValueError(f"targets hold {wrong[0]}, neither an id from 0 to {V - 1} nor -100")
 
 # %% ../nbs/06_model.ipynb #d15bc1f3

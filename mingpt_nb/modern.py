@@ -9,13 +9,15 @@ __all__ = ['LLAMA_CONFIG', 'LLAMA_ONLY', 'LLAMA_WEIGHTS', 'SwiGLU', 'rope_angles
 # %% ../nbs/24_modern.ipynb #24a10006
 import json
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from fastcore.basics import patch
-from .files import replace_file, write_tensors
+from .files import (check_memory, naming, open_tensors, read_json, replace_file,
+                             write_tensors)
 from .attention import KVCache
 from .block import Block, init_weights
 from .model import GPT, GPTConfig, Unfilled, load_weights
@@ -138,8 +140,11 @@ class ModernConfig:
         self.n_kv_head = self.n_kv_head or self.n_head
         self.n_inner = self.n_inner or round(8 * self.n_embd / 3)
         for name in 'n_kv_head', 'n_inner', 'rope_theta', 'rms_norm_eps':
-            if not (n := getattr(self, name)) > 0: raise ValueError(f"{name}={n} must be above 0")
-        GroupedQueryAttention(self.n_embd, self.n_head, self.n_kv_head) # raises what it raises
+            n, kind = getattr(self, name), Integral if name.startswith('n_') else Real
+            if not (isinstance(n, kind) and 0 < n < 2**31):
+                raise ValueError(f"{name}={n!r:.60} must be a number above 0, below 2**31")
+        with torch.device('meta'): # without memory; it raises what it raises
+            GroupedQueryAttention(self.n_embd, self.n_head, self.n_kv_head)
 
 # %% ../nbs/24_modern.ipynb #24a10045
 class ModernBlock(Block):
@@ -226,18 +231,24 @@ def save_pretrained(self:ModernGPT,
 # %% ../nbs/24_modern.ipynb #24a10061
 def _read_llama(path):
     "What is in the `config.json` of a Llama, as a `ModernConfig`."
-    c = json.loads(path.read_text(encoding='utf-8'))
+    c = read_json(path, 'a configuration')
+    if not isinstance(c, dict): raise ValueError(f"{path} is not a configuration")
     for k, v in LLAMA_ONLY.items():
-        if c.get(k, v) != v: raise ValueError(f"{path} has {k}={c[k]!r}; ModernGPT has {k}={v!r}")
+        if c.get(k, v) != v:
+            raise ValueError(f"{path} has {k}={c[k]!r:.60}; ModernGPT has {k}={v!r}")
     if lacks := LLAMA_CONFIG.keys() - {k for k, theirs in LLAMA_CONFIG.items() if theirs in c}:
         raise ValueError(f"{path} lacks {', '.join(sorted(LLAMA_CONFIG[k] for k in lacks))}")
     rope = c.get('rope_parameters') or c.get('rope_scaling') or {}
+    if not isinstance(rope, dict): raise ValueError(f"{path} has rope_parameters={rope!r:.60}")
     kind = rope.get('rope_type', rope.get('type', 'default'))
-    if kind != 'default': raise ValueError(f"{path}: RoPE of the type {kind!r} is not supported")
+    if kind != 'default':
+        raise ValueError(f"{path}: RoPE of the type {kind!r:.60} is not supported")
     theta = rope.get('rope_theta', c.get('rope_theta', 10_000.))
-    sizes = ModernConfig(**{k: c[v] for k, v in LLAMA_CONFIG.items()}, rope_theta=theta)
+    with naming(path):
+        sizes = ModernConfig(**{k: c[v] for k, v in LLAMA_CONFIG.items()}, rope_theta=theta)
+        check_memory(sizes)
     if c.get('head_dim') not in (None, sizes.n_embd // sizes.n_head):
-        raise ValueError(f"{path} has head_dim={c['head_dim']}, not hidden_size by heads")
+        raise ValueError(f"{path} has head_dim={c['head_dim']!r:.60}, not hidden_size by heads")
     return sizes
 
 @patch(cls_method=True)
@@ -246,14 +257,12 @@ def from_pretrained(cls:ModernGPT,
 )->ModernGPT: # in evaluation mode, on the CPU
     """Load a model. Raises `FileNotFoundError` when there is none, and `ValueError`, by name, for
     what does not fit."""
-    import safetensors.torch
     config, file = (Path(folder)/name for name in ('config.json', 'model.safetensors'))
     for path in config, file:
         if not path.is_file(): raise FileNotFoundError(f"{folder} has no {path.name}")
-    sizes = _read_llama(config)
-    try: theirs = safetensors.torch.load_file(file)
-    except safetensors.SafetensorError as e:
-        raise ValueError(f"{file} is cut off or damaged: {e}") from None
+    sizes, (theirs, _) = _read_llama(config), open_tensors(file)
+    if sizes.n_layer > len(theirs):
+        raise ValueError(f"{config}: n_layer={sizes.n_layer}, but {len(theirs)} weights in all")
     with torch.device('meta'), Unfilled(): model = cls(sizes)
     names = {_llama_name(k): k for k in model.state_dict()}
     weights = {names.get(k, k): w for k, w in theirs.items()}

@@ -370,11 +370,12 @@ def load_adder(
     about = read_json(file, 'JSON')
     if isinstance(about, dict): about.pop('fingerprint', None)
     known = isinstance(about, dict) and about.keys() == {'ndigit', 'reverse', 'seed'}
-    if not known or type(about['reverse']) is not bool or type(about['seed']) is not int:
-        raise ValueError(f"{file} must hold the numbers ndigit and seed, "
+    seed = about.get('seed') if known else None
+    if type(seed) is not int or not 0 <= seed < 2**32 or type(about['reverse']) is not bool:
+        raise ValueError(f"{file} must hold the numbers ndigit and seed, 0 to 2**32 - 1, "
                          f"and a true or false reverse, not {str(about)[:60]}")
     model = GPT.from_pretrained(folder)
-    sums = Sums(about['ndigit'], 'test', about['reverse'], about['seed'])
+    with naming(file): sums = Sums(about['ndigit'], 'test', about['reverse'], about['seed'])
     have = model.config.vocab_size, model.config.block_size
     if have != (10, sums.block_size):
         raise ValueError(f"{folder}: ndigit={sums.ndigit} needs vocab_size=10 and "
@@ -528,11 +529,7 @@ def own_tokenizer(
     if not known and V != 50257:
         raise ValueError(f"{name} has {V} ids, and nothing says what they mean: "
                          f"there is no {files[0]}")
-    tok = load_tokenizer(at) if known else BPETokenizer.gpt2()
-    if tok.vocab_size != V:
-        raise ValueError(f"the tokenizer in {name} has {tok.vocab_size} ids and the model {V}: "
-                         f"they do not belong together")
-    return tok
+    return load_tokenizer(at, V) if known else BPETokenizer.gpt2()
 
 # %% ../nbs/98_run.ipynb #98b30004
 def drawing(
@@ -624,10 +621,8 @@ def sample(settings:Sample):
         return
     if (model/'mingpt_adder.json').is_file():
         raise ValueError(f"{model} holds a model that adds: mingpt adder --model {model}")
-    gpt, tok = GPT.from_pretrained(model), load_tokenizer(model)
-    if tok.vocab_size != gpt.config.vocab_size:
-        raise ValueError(f"the tokenizer in {model} has {tok.vocab_size} ids and the model "
-                         f"{gpt.config.vocab_size}: they do not belong together")
+    gpt = GPT.from_pretrained(model)
+    tok = own_tokenizer(gpt, model)
     check_prompt(tok, s.prompt)
     how = drawing(s, 0.8 if s.temperature is None else s.temperature)
     for piece in stream_text(gpt, tok, s.prompt, s.max_new_tokens, s.seed, **how):
@@ -722,8 +717,7 @@ def bench(settings:Bench):
         if (n := getattr(s, name)) is not None and n < 1:
             raise ValueError(f"{name}={n} must be at least 1")
     contestants(checkouts) # before any work
-    if s.json:
-        file = check_file(s.json)
+    if s.json: file = check_file(s.json)
     if s.threads: torch.set_num_threads(s.threads)
     board = scoreboard(s.full, checkouts, s.settings, s.rounds, s.float32)
     if s.full and s.nanogpt and 'A' in s.settings: board['rows'] += whole_commands(s.nanogpt)

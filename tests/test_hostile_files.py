@@ -9,10 +9,14 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from mingpt_nb.checkpoint import Checkpoint, name_tensors
 from mingpt_nb.data import RandomChunks, Windows
+from mingpt_nb.adder import new_adder
+from mingpt_nb.chat import add_marks, load_chat, save_marks
+from mingpt_nb.cifar10 import Palette, load_palette, save_palette
 from mingpt_nb.elsewhere import load_tokenizer, tokenizer_json
 from mingpt_nb.files import file_digest as digest
 from mingpt_nb.model import GPT, GPTConfig, TRANSPOSED
-from mingpt_nb.run import save_model
+from mingpt_nb.modern import ModernConfig, ModernGPT
+from mingpt_nb.run import load_adder, save_adder, save_model
 from mingpt_nb.tokenizer import BPETokenizer, ByteTokenizer, CharTokenizer, Tokenizer
 from mingpt_nb.trainer import BestWeights, Trainer, TrainerConfig
 
@@ -66,6 +70,13 @@ def good(tmp_path_factory):
         tok.save(temp/name/'mingpt_tokenizer.json')
         (temp/f'their {name}').mkdir()
         (temp/f'their {name}'/'tokenizer.json').write_text(json.dumps(tokenizer_json(tok)))
+    ModernGPT(ModernConfig(len(LETTERS), 8, 1, 2, 8, n_kv_head=1)).save_pretrained(temp/'llama')
+    talker, letters = add_marks(model, CharTokenizer(LETTERS))
+    save_model(talker, temp/'talker', {'mingpt_tokenizer.json': letters.save, 'mingpt_chat.json': save_marks})
+    adder, _, sums = new_adder(1, True, 1, 2, 8, 0)
+    save_adder(adder, sums, temp/'adds')
+    (temp/'paints').mkdir()
+    save_palette(Palette([[0, 0, 0], [9, 9, 9], [255, 255, 255]]), temp/'paints')
     for optimizer in 'adamw', 'muon':
         trainer = make(temp/optimizer, optimizer)
         trainer.callbacks.insert(0, Stop())
@@ -92,6 +103,12 @@ def read_model(folder):
     ids = model.generate(torch.zeros(1, 1, dtype=torch.int64), 10, do_sample=True)
     assert ids.max() < model.config.vocab_size and model(ids[:, :8])[0].isfinite().all()
     if os.path.lexists(folder/'mingpt_tokenizer.json'): read_tokenizer(folder)
+    return model
+
+def read_llama(folder):
+    model = ModernGPT.from_pretrained(folder)
+    ids = model.generate(torch.zeros(1, 1, dtype=torch.int64), 10, do_sample=True)
+    assert ids.max() < model.config.vocab_size and model(ids[:, :8])[0].isfinite().all()
     return model
 
 def read_tokenizer(folder):
@@ -185,7 +202,8 @@ def text(said): return json.dumps(said).encode()
 
 JSONS = [('model', 'config.json', read_model), ('model', 'mingpt_tokenizer.json', read_model), ('char', 'mingpt_tokenizer.json', read_tokenizer), ('bytes', 'mingpt_tokenizer.json', read_tokenizer),
          ('bpe', 'mingpt_tokenizer.json', read_tokenizer), ('their char', 'tokenizer.json', read_tokenizer), ('their bytes', 'tokenizer.json', read_tokenizer),
-         ('their bpe', 'tokenizer.json', read_tokenizer), ('adamw', 'checkpoints/latest', read_run), ('adamw', 'checkpoints/step-2/trainer.json', read_run), ('muon', 'checkpoints/step-2/trainer.json', read_run),
+         ('their bpe', 'tokenizer.json', read_tokenizer), ('llama', 'config.json', read_llama), ('talker', 'mingpt_chat.json', load_chat), ('adds', 'mingpt_adder.json', load_adder),
+         ('paints', 'mingpt_palette.json', load_palette), ('adamw', 'checkpoints/latest', read_run), ('adamw', 'checkpoints/step-2/trainer.json', read_run), ('muon', 'checkpoints/step-2/trainer.json', read_run),
          ('adamw', 'checkpoints/step-2/history.jsonl', read_run)]
 
 def put(file, content, run):

@@ -151,17 +151,17 @@ def model_card(
     folder, # of a model; with the history and the settings of its run, where it has them
     license:str='mit' # as the Hub names it
 )->str: # Markdown
-    "What a model is, from the files beside it. Raises `ValueError` when there is no model."
+    "What a model is, from the files beside it. Raises `OSError` when there is no model."
+    from huggingface_hub import ModelCardData
     folder = Path(folder)
     model, log = GPT.from_pretrained(folder), folder/'history.jsonl'
     c, runs = model.config, sorted(folder.glob('checkpoints/step-*/trainer.json'))
     lines = log.read_text(encoding='utf-8').splitlines() if log.is_file() else []
     rows = [json.loads(line) for line in lines]
     held_out = [r for r in rows if 'test_loss' in r]
-    head = dict(license=license, library_name='transformers', pipeline_tag='text-generation',
-                tags='[gpt2, mingpt_nb]')
-    name = folder.resolve().name
-    lines = ['---', *[f'{k}: {v}' for k, v in head.items()], '---', f'# {name}', '',
+    head = ModelCardData(license=license, library_name='transformers', tags=['gpt2', 'mingpt_nb'],
+                         pipeline_tag='text-generation')
+    lines = ['---', head.to_yaml(), '---', f'# {folder.resolve().name}', '',
              f"A GPT of {model.num_params():,} parameters, trained with [mingpt_nb]"
              "(https://github.com/mingpt-nb/mingpt_nb).", '', '| size | |', '|---|---|',
              *[f'| {k} | {getattr(c, k):,} |' for k in SIZES]]

@@ -21,7 +21,7 @@ from fastcore.basics import patch
 from tqdm import tqdm
 from .files import check_memory, machine_memory, naming, read_json, replace_file
 from .settings import (NOT_STORED, Adder, Bench, Chat, Cifar10, Gpt2, Sample, Shakespeare,
-                                TextTraining, Train, Training)
+                                TextTraining, Train, Training, check_settings)
 from .data import RandomChunks, Windows, shakespeare_text, split, stack_pairs
 from .tokenizer import BPETokenizer, CharTokenizer, Tokenizer
 from .model import GPT, GPTConfig
@@ -478,8 +478,7 @@ def cifar10(settings:Cifar10):
     "Train a GPT on CIFAR-10, pixel by pixel, and let it paint and complete pictures."
     s = settings
     if s.side not in (8, 16, 32): raise ValueError(f"side={s.side} must be 8, 16 or 32")
-    for name, n, most in ('n_colours', s.n_colours, 4096), ('n_test', s.n_test, 10_000):
-        if not 1 <= n <= most: raise ValueError(f"{name}={n} must be between 1 and {most}")
+    check_settings(s)
     drops = [s.dropout] * 3
     sizes = GPTConfig(s.n_colours + 11, s.side**2, s.n_layer, s.n_head, s.n_embd, *drops)
     folder = run_folder(s)
@@ -538,8 +537,7 @@ def drawing(
 )->dict: # arguments of `stream_text`
     "How the next token is drawn. Raises `ValueError` for a seed out of range."
     s = settings
-    if s.seed is not None and not 0 <= s.seed < 2**32:
-        raise ValueError(f"seed={s.seed} must be at least 0 and below 2**32")
+    check_settings(s)
     return dict(do_sample=not s.greedy, temperature=temperature, top_k=s.top_k, top_p=s.top_p)
 
 # %% ../nbs/98_run.ipynb #9d2d3eca
@@ -713,9 +711,7 @@ def bench(settings:Bench):
     checkouts = {name: os.path.expanduser(at) for name, at in given.items() if at}
     if not s.settings or set(s.settings) - SETTINGS.keys():
         raise ValueError(f"settings={s.settings!r} must be letters of {''.join(SETTINGS)}")
-    for name in 'rounds', 'threads':
-        if (n := getattr(s, name)) is not None and n < 1:
-            raise ValueError(f"{name}={n} must be at least 1")
+    check_settings(s)
     contestants(checkouts) # before any work
     if s.json: file = check_file(s.json)
     if s.threads: torch.set_num_threads(s.threads)

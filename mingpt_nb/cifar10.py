@@ -161,26 +161,28 @@ def kmeans(
 
 # %% ../nbs/11_cifar10.ipynb #9ebaa642
 class Palette:
-    """The colours that ids stand for. After them come eleven ids that are no colours, and open a
-    picture: `any` for one of any kind, then one for each class.
+    """The colours that ids stand for. After them come ids that are no colours, and open a picture:
+    `any` for one of any kind, then one for each class.
     Raises `ValueError` when `colours` are not rows of three numbers from 0 to 255."""
-    def __init__(self, colours # (K, 3), 0..255; rounded to whole numbers
+    def __init__(self,
+        colours, # (K, 3), 0..255; rounded to whole numbers
+        classes:list=CLASSES # names, in the order of the labels
     ):
         self.colours = c = torch.as_tensor(colours).float().round()
         is_table = c.dim() == 2 and c.shape[1] == 3 and len(c) <= 2**15
         if not is_table or not ((c >= 0) & (c <= 255)).all():
             raise ValueError("a palette is a table of at most 32,768 colours, "
                              "each of three numbers from 0 to 255")
-        self.any = len(self.colours)
-        self.vocab_size = self.any + 1 + len(CLASSES)
+        self.any, self.classes = len(self.colours), classes
+        self.vocab_size = self.any + 1 + len(classes)
 
-    def opening(self, name:str=None # one of `CLASSES`; None: any
+    def opening(self, name:str=None # one of `classes`; None: any
     )->int: # the id that opens such a picture
         "Raises `ValueError` for a class that does not exist."
         if name is None: return self.any
-        if name not in CLASSES:
-            raise ValueError(f"no class is called {name!r}; there are {', '.join(CLASSES)}")
-        return self.any + 1 + CLASSES.index(name)
+        if name not in self.classes:
+            raise ValueError(f"{name!r} is no class; there are {', '.join(self.classes) or 'none'}")
+        return self.any + 1 + self.classes.index(name)
 
     def encode(self, pictures:torch.Tensor # (N, h, w, 3) bytes
     )->torch.Tensor: # ids, (N, h * w), int16 to save memory
@@ -208,9 +210,9 @@ def save_palette(
     palette:Palette,
     folder # of the model; there it is called mingpt_palette.json
 ):
-    "Write the colours as hexadecimal numbers."
+    "Write the colours as hexadecimal numbers, and the classes."
     colours = [bytes(c).hex() for c in palette.colours.to(torch.uint8).tolist()]
-    text = json.dumps({'colours': colours})
+    text = json.dumps({'colours': colours, 'classes': palette.classes})
     path = Path(folder)/'mingpt_palette.json'
     replace_file(path, lambda new: new.write_text(text, encoding='utf-8')) # all or nothing
 
@@ -226,8 +228,9 @@ def load_palette(
     said = read_json(path, 'a palette')
     try:
         colours = said['colours']
-        return Palette([list(bytes.fromhex(c)) for c in colours])
-    except (ValueError, KeyError, TypeError) as e:
+        classes = [str(c) for c in said.get('classes', CLASSES)] # old files have none
+        return Palette([list(bytes.fromhex(c)) for c in colours], classes)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ValueError(f"{path} is not a palette: {e}") from None
 
 # %% ../nbs/11_cifar10.ipynb #fe3af15a
@@ -237,7 +240,7 @@ class Pictures(Dataset):
     def __init__(self,
         ids:torch.Tensor, # (N, side * side), from `Palette.encode`
         palette:Palette, # knows the openings
-        labels:torch.Tensor=None, # (N,), 0..9; None: every picture opens with `any`
+        labels:torch.Tensor=None, # (N,), of classes; -1, or None for all: opens with `any`
         vary:bool=False, # for training: mirror half of the pictures, open half of them with `any`
         seed:int=42 # which ones is a function of (seed, epoch)
     ):
@@ -286,7 +289,7 @@ def class_losses(
     model:GPT,
     palette:Palette, # that it was trained with
     ids:torch.Tensor # pictures, (N, side * side)
-)->torch.Tensor: # (N, 10): nats a pixel, given each class
+)->torch.Tensor: # (N, classes): nats a pixel, given each class
     """How surprising each picture would be if it were of each class.
     Without dropout, whatever the model's mode."""
     was_training, rows = model.training, []
@@ -294,7 +297,7 @@ def class_losses(
     for y in ids.long().to(model.lm_head.weight.device).split(16): # (n, T)
         x = torch.cat([torch.full_like(y[:, :1], palette.any), y[:, :-1]], 1)
         row = []
-        for name in CLASSES:
+        for name in palette.classes:
             x[:, 0] = palette.opening(name)
             logits = model(x)[0].transpose(1, 2) # (n, V, T)
             row.append(F.cross_entropy(logits, y, reduction='none').mean(1)) # (n,)

@@ -20,6 +20,7 @@ import torch
 from fastcore.basics import patch
 from tqdm import tqdm
 from .files import check_memory, machine_memory, naming, read_json, replace_file
+from .images import load_images
 from .settings import (NOT_STORED, Adder, Bench, Chat, Cifar10, Gpt2, Sample, Shakespeare,
                                 TextTraining, Train, Training, check_settings)
 from .data import RandomChunks, Windows, shakespeare_text, split, stack_pairs
@@ -30,8 +31,8 @@ from .checkpoint import Checkpoint, StopOnSignal
 from .scale import (DistributedBestWeights, DistributedCheckpoint, DistributedTrainer,
                              activation_bytes, estimate, unwrapped_model)
 from .shakespeare import stream_text
-from .cifar10 import (Palette, Pictures, kmeans, load_cifar10, load_palette, sample_images,
-                               save_palette, image_grid, shrink)
+from .cifar10 import (CLASSES, Palette, Pictures, kmeans, load_cifar10, load_palette,
+                               sample_images, save_palette, image_grid, shrink)
 from .adder import STEPS, Sums, ask, exam, new_adder
 from .gpt2 import encode_files, make_tokenizer, read_pieces, text_files
 from .elsewhere import Track, load_tokenizer, tokenizer_files
@@ -112,8 +113,8 @@ def save_curve(
 
 # %% ../nbs/98_run.ipynb #dcf4696a
 def absolute_paths(settings:Training)->Training: # the same, with paths that hold from any folder
-    "Make the paths of `text`, `init` and `chat` absolute: `resume` may be called from anywhere."
-    given = {k: getattr(settings, k, None) for k in ('text', 'init', 'chat')}
+    "Make the paths of what is read absolute: `resume` may be called from anywhere."
+    given = {k: getattr(settings, k, None) for k in ('text', 'init', 'chat', 'images')}
     paths = {k: os.path.abspath(os.path.expanduser(v)) for k, v in given.items() if v}
     return replace(settings, **{k: path for k, path in paths.items() if os.path.exists(path)})
 
@@ -414,7 +415,7 @@ def save_pictures(
     model:GPT,
     palette:Palette, # that it was trained with
     path, # of the PNG
-    name:str=None, # one of `CLASSES`; None: any
+    name:str=None, # one of the palette's classes; None: any
     n:int=40, # how many
     seed:int=None, # None: other pictures each time
     **how # as in `sample_images`
@@ -446,17 +447,24 @@ def save_completions(
 
 # %% ../nbs/98_run.ipynb #d6cd49bb
 def prepare(
-    side:int=16, # 8, 16 or 32
-    n_colours:int=512, # colours in the palette, 1..4096
-    n_test:int=500, # test pictures, 1..10000
-    seed:int=42 # of the palette
+    settings:Cifar10
 )->tuple: # palette; ids (N, side²) and labels (N,) to train on; ids (n_test, side²) to test on
-    "CIFAR-10, small and in few colours. Raises what `load_cifar10` raises."
-    (pictures, labels), (tests, _) = load_cifar10(), load_cifar10('test')
-    pictures, tests = shrink(pictures, side), shrink(tests[:n_test], side)
+    """Pictures, small and in few colours. Raises what `load_images` and `load_cifar10` raise, and
+    `ValueError` for one picture alone."""
+    s = settings
+    if s.images:
+        pictures, labels, classes = load_images(s.images, s.side, s.skip_damaged)
+        if len(pictures) < 2: raise ValueError(f"{s.images} has one picture; it takes two at least")
+        mixed = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(s.seed))
+        held_out = min(s.n_test, max(1, len(mixed) // 10))
+        tests, pictures = pictures[mixed[:held_out]], pictures[mixed[held_out:]]
+        labels = labels[mixed[held_out:]]
+    else:
+        (pictures, labels), (tests, _), classes = load_cifar10(), load_cifar10('test'), CLASSES
+        pictures, tests = shrink(pictures, s.side), shrink(tests[:s.n_test], s.side)
     pixels = pictures.reshape(-1, 3)
-    some = torch.randint(len(pixels), (250_000,), generator=torch.Generator().manual_seed(seed))
-    palette = Palette(kmeans(pixels[some], n_colours, seed=seed))
+    some = torch.randint(len(pixels), (250_000,), generator=torch.Generator().manual_seed(s.seed))
+    palette = Palette(kmeans(pixels[some], s.n_colours, seed=s.seed), classes)
     return palette, palette.encode(pictures), labels, palette.encode(tests)
 
 # %% ../nbs/98_run.ipynb #3f865710
@@ -475,18 +483,19 @@ class PaintSamples:
 
 # %% ../nbs/98_run.ipynb #bb4dc3c9
 def cifar10(settings:Cifar10):
-    "Train a GPT on CIFAR-10, pixel by pixel, and let it paint and complete pictures."
-    s = settings
+    "Train a GPT on pictures, pixel by pixel, and let it paint and complete some."
+    s = absolute_paths(settings)
     if s.side not in (8, 16, 32): raise ValueError(f"side={s.side} must be 8, 16 or 32")
     check_settings(s)
-    drops = [s.dropout] * 3
-    sizes = GPTConfig(s.n_colours + 11, s.side**2, s.n_layer, s.n_head, s.n_embd, *drops)
     folder = run_folder(s)
     print(f"choosing {s.n_colours} colours …", flush=True)
-    palette, ids, labels, test_ids = prepare(s.side, s.n_colours, s.n_test, s.seed)
+    palette, ids, labels, test_ids = prepare(s)
     torch.manual_seed(s.seed)
-    model = GPT(sizes)
-    announce(f"{len(ids):,} pictures of {s.side} × {s.side} pixels", model)
+    drops = [s.dropout] * 3
+    V, T = palette.vocab_size, s.side**2
+    model = GPT(GPTConfig(V, T, s.n_layer, s.n_head, s.n_embd, *drops))
+    kinds = f" in {len(palette.classes)} classes" if palette.classes else ''
+    announce(f"{len(ids):,} pictures of {s.side} × {s.side} pixels{kinds}", model)
     data = Pictures(ids, palette, labels, vary=True, seed=s.seed), Pictures(test_ids, palette)
     files = {'mingpt_palette.json': lambda file: save_palette(palette, file.parent)}
     run = Run(s, folder, model, data, files)

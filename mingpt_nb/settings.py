@@ -76,7 +76,9 @@ class Train(TextTraining):
 # %% ../nbs/97_settings.ipynb #97a1000d
 @dataclass
 class Cifar10(Training):
-    "Train a GPT on CIFAR-10, pixel by pixel, and let it paint and complete pictures."
+    "Train a GPT on pictures, pixel by pixel, and let it paint and complete some."
+    images:str|None = None # a folder of your own, classes in sub-folders; else CIFAR-10
+    skip_damaged:bool = False # leave out those of them that can't be read
     side:int = 16 # 8, 16 or 32: pictures of side × side pixels
     n_colours:int = 512 # colours in the palette, 1..4096
     out:str = 'out/cifar10' # the folder for the model and the pictures
@@ -85,7 +87,7 @@ class Cifar10(Training):
     batch_size:int = 16 # pictures a step, on all processes together
     max_steps:int = 2000 # steps of training
     eval_interval:int = 200 # steps between held-out losses
-    n_test:int = 500 # test pictures for these losses, 1..10000
+    n_test:int = 500 # pictures held out for these losses, 1..10000; of your own a tenth at most
 
 # %% ../nbs/97_settings.ipynb #97a1000e
 @dataclass

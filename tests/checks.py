@@ -136,7 +136,7 @@ def check_floors(repo):
 def check_requirements(repo):
     "What the package imports is declared, in `requirements`, as needed at run time."
     norm = lambda s: re.split(r'[<>=!~;\[ ]', s)[0].lower().replace('-', '_')
-    known = {norm(r) for r in settings(repo)['requirements'].split()} | set(sys.stdlib_module_names) | {settings(repo)['lib_name']}
+    known = {{'pillow': 'pil'}.get(norm(r), norm(r)) for r in settings(repo)['requirements'].split()} | set(sys.stdlib_module_names) | {settings(repo)['lib_name']}
     return [f'{m} imports {i}, which settings.ini does not require' for m, path in modules(repo).items() for i in imports(path)
             if not i.startswith('.') and norm(i.split('.')[0]) not in known]
 

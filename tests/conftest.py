@@ -89,8 +89,8 @@ def mingpt(built, tmp_path_factory, quiet_env):
     command = shutil.which('mingpt', path=python.parent)
     env = {k: v for k, v in quiet_env.items() if k != 'MINGPT_NB_DATA' and 'proxy' not in k.lower()} | {'XDG_CACHE_HOME': str(temp/'cache')}
 
-    def start(*args, env={}, **keys):
-        return subprocess.Popen([command, *map(str, args)], cwd=temp, env=start.env | env, stdin=subprocess.DEVNULL,
+    def start(*args, env={}, cwd=temp, **keys):
+        return subprocess.Popen([command, *map(str, args)], cwd=cwd, env=start.env | env, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=IN_CHILD, **keys)
 
     def run(*args, timeout=300, **keys):

@@ -1,9 +1,10 @@
 "Pictures: our k-means beside scikit-learn's, memory, the command, and data that is not what it should be."
-import os, re, subprocess, sys
+import os, re, shutil, subprocess, sys
 
 import numpy as np, pytest, torch
 from PIL import Image
-from mingpt_nb.cifar10 import cifar10_folder, kmeans, load_cifar10, nearest_colour
+from mingpt_nb.cifar10 import cifar10_folder, kmeans, load_cifar10, load_palette, nearest_colour
+from mingpt_nb.images import load_images
 from test_command import complains
 
 
@@ -120,3 +121,62 @@ def test_without_data_and_without_a_network(mingpt, tmp_path):
 def test_bad_options(mingpt, data, tmp_path, args):
     complains(mingpt('cifar10', '--out', tmp_path/'out', *args, env={'MINGPT_NB_DATA': str(data)}), args[0].strip('-').replace('-', '_'))
     assert not (tmp_path/'out').exists()
+
+
+# Pictures of one's own
+
+@pytest.fixture(scope='session')
+def album(tmp_path_factory):
+    "400 scenes in two classes, in five formats and many sizes; some lie deeper, some in no class."
+    folder, rng = tmp_path_factory.mktemp('album')/'my pictures', np.random.default_rng(1)
+    for k in range(400):
+        size, at = rng.integers(20, 300, 2), folder/['', 'cats', 'dogs', 'dogs/2019'][k % 4]
+        at.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(scene(rng, k % 4)).resize(size.tolist()).save(at/f'{k}.{["png", "jpg", "bmp", "tiff", "gif"][k % 5]}')
+    return folder
+
+SMALL = ['--side', 8, '--n-colours', 32, '--n-layer', 1, '--n-embd', 32, '--max-steps', 60, '--eval-interval', 20]
+
+def test_own_pictures(mingpt, album, tmp_path):
+    "Trained; opened again from another folder; painted by class."
+    done = mingpt('cifar10', '--images', album.name, '--out', tmp_path/'out', *SMALL, '--max-steps', 20, cwd=album.parent)
+    assert done.code == 0 and 'left out' not in done.err, done.err
+    assert '360 pictures of 8 × 8 pixels in 2 classes' in done.out and 'over 40 test pictures' in done.out
+    assert load_palette(tmp_path/'out').classes == ['cats', 'dogs']
+    again = mingpt('cifar10', '--resume', tmp_path/'out', cwd=tmp_path)
+    assert again.code == 0, again.err
+    for name in 'cats', 'dogs':
+        assert mingpt('sample', '--model', tmp_path/'out', '--png', tmp_path/f'{name}.png', '--seed', 1, '--prompt', name).code == 0
+    a, b = (np.asarray(Image.open(tmp_path/f'{name}.png')) for name in ('cats', 'dogs'))
+    assert a.shape[:2] == (198, 498) and (a != b).any()
+    complains(mingpt('sample', '--model', tmp_path/'out', '--png', tmp_path/'x.png', '--prompt', 'horse'), 'there are cats, dogs')
+
+def test_own_pictures_learn(mingpt, album, tmp_path):
+    "Far below what 32 colours cost without a model."
+    done = mingpt('cifar10', '--images', album, '--out', tmp_path/'out', *SMALL)
+    assert float(re.search(r'held-out loss: ([\d.]+) bits', done.out)[1]) < 4, done.out
+
+def test_a_damaged_picture(mingpt, album, tmp_path):
+    "It ends the run with its name; or is left out, and told."
+    mine = shutil.copytree(album, tmp_path/'mine')
+    one = next((mine/'cats').glob('*.jpg'))
+    one.write_bytes(one.read_bytes()[:300])
+    (mine/'notes.txt').write_text('which are the good ones?')
+    complains(mingpt('cifar10', '--images', mine, '--out', tmp_path/'out', *SMALL), one, 'damaged', 'skip_damaged')
+    assert not list((tmp_path/'out').glob('*.safetensors'))
+    done = mingpt('cifar10', '--images', mine, '--out', tmp_path/'out', *SMALL, '--skip-damaged', '--max-steps', 1)
+    assert done.code == 0 and f'1 damaged, left out: {one}' in done.err and '.txt' in done.err and 'Traceback' not in done.err, done.err
+    complains(mingpt('cifar10', '--images', tmp_path/'nowhere', '--out', tmp_path/'other', *SMALL), 'nowhere', 'is not a folder')
+    complains(mingpt('cifar10', '--images', mine/'notes.txt', '--out', tmp_path/'other', *SMALL), 'notes.txt', 'is not a folder')
+    complains(mingpt('cifar10', '--resume', tmp_path/'out', '--images', album), 'images')
+
+def test_cifar10_unpacked_into_files_is_the_same(data, tmp_path, monkeypatch):
+    "PNG files of its pictures give its bytes."
+    monkeypatch.setenv('MINGPT_NB_DATA', str(data))
+    pictures, labels = (t[:200] for t in load_cifar10())
+    for k, (p, label) in enumerate(zip(pictures, labels)):
+        (tmp_path/str(label.item())).mkdir(exist_ok=True)
+        Image.fromarray(p.numpy()).save(tmp_path/str(label.item())/f'{k:03}.png')
+    again, theirs, classes = load_images(tmp_path)
+    order = sorted(range(200), key=lambda k: (labels[k], k))
+    assert torch.equal(again, pictures[order]) and torch.equal(theirs, labels[order]) and classes == list('0123456789')

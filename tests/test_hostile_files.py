@@ -3,8 +3,10 @@ import copy, json, math, os, shutil, struct, sys, tempfile, time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from mingpt_nb.checkpoint import Checkpoint, name_tensors
@@ -14,6 +16,7 @@ from mingpt_nb.chat import add_marks, load_chat, save_marks
 from mingpt_nb.cifar10 import Palette, load_palette, save_palette
 from mingpt_nb.elsewhere import load_tokenizer, tokenizer_json
 from mingpt_nb.files import file_digest as digest
+from mingpt_nb.images import FORMATS, load_images
 from mingpt_nb.model import GPT, GPTConfig, TRANSPOSED
 from mingpt_nb.modern import ModernConfig, ModernGPT
 from mingpt_nb.run import load_adder, save_adder, save_model
@@ -231,6 +234,44 @@ def test_json(good, sandbox, request):
 @pytest.mark.parametrize('name, file, read', JSONS, ids=[f'{name}-{Path(file).name}' for name, file, _ in JSONS])
 def test_a_file_of_json_that_is_spoilt(good, sandbox, name, file, read, how):
     assert sandbox(name, read, lambda folder: put(folder/file, SPOILT[how]((folder/file).read_bytes()), read is read_run)) is None
+
+
+# Pictures
+
+@pytest.fixture(scope='module')
+def photos(good):
+    "The same picture in every format that Pillow writes here, each in a folder of its own."
+    rng, ends = np.random.default_rng(0), {}
+    picture = Image.fromarray(rng.integers(256, size=(30, 40, 3), dtype=np.uint8))
+    for end, kind in sorted(Image.registered_extensions().items()):
+        if kind in FORMATS and kind in Image.SAVE: ends.setdefault(kind, end)
+    for kind, end in ends.items():
+        (good/kind).mkdir()
+        picture.save(good/kind/f'1{end}')
+    return {kind: f'1{end}' for kind, end in ends.items()}
+
+@st.composite
+def scratched(draw, content):
+    "Bytes of a file, with a few put elsewhere, and cut off or not."
+    content = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        at, new = draw(st.integers(0, len(content) - 1)), draw(st.binary(min_size=1, max_size=8))
+        content[at:at + len(new)] = new
+    return bytes(content[:draw(st.integers(1, len(content)))] if draw(st.booleans()) else content)
+
+def test_pictures(good, photos, sandbox, request):
+    "1,000 pictures in which something is changed."
+    accepted = []
+    for kind, name in photos.items():
+        @many(request, 80)
+        @given(scratched((good/kind/name).read_bytes()))
+        def check(content):
+            read = sandbox(kind, lambda folder: load_images(folder, 8), lambda folder: (folder/name).write_bytes(content))
+            if read is not None: assert read[0].shape == (1, 8, 8, 3) and read[0].dtype == torch.uint8
+            accepted.append(read is not None)
+        check()
+    print(f'{sum(accepted)} of {len(accepted)} pictures were accepted')
+    assert len(photos) > 8 and 0 < sum(accepted) < len(accepted)
 
 
 # Tensors

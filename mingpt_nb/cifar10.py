@@ -181,7 +181,7 @@ class Palette:
         "Raises `ValueError` for a class that does not exist."
         if name is None: return self.any
         if name not in self.classes:
-            raise ValueError(f"{name!r} is no class; there are {', '.join(self.classes) or 'none'}")
+            raise ValueError(f"{name!r} is no class; there are {', '.join(self.classes[:20])}")
         return self.any + 1 + self.classes.index(name)
 
     def encode(self, pictures:torch.Tensor # (N, h, w, 3) bytes
@@ -229,6 +229,7 @@ def load_palette(
     try:
         colours = said['colours']
         classes = [str(c) for c in said.get('classes', CLASSES)] # old files have none
+        if len(set(classes)) < len(classes): raise ValueError("two classes have one name")
         return Palette([list(bytes.fromhex(c)) for c in colours], classes)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ValueError(f"{path} is not a palette: {e}") from None

@@ -447,13 +447,16 @@ def save_completions(
 
 # %% ../nbs/98_run.ipynb #d6cd49bb
 def prepare(
-    settings:Cifar10
+    settings:Cifar10,
+    out=None # the folder of the run, whose pictures are not for learning
 )->tuple: # palette; ids (N, side²) and labels (N,) to train on; ids (n_test, side²) to test on
     """Pictures, small and in few colours. Raises what `load_images` and `load_cifar10` raise, and
-    `ValueError` for one picture alone."""
+    `ValueError` for one picture alone, and for a run in the folder of the pictures itself."""
     s = settings
     if s.images:
-        pictures, labels, classes = load_images(s.images, s.side, s.skip_damaged)
+        if out and Path(out).resolve() == Path(s.images).resolve():
+            raise ValueError(f"{s.images} is the folder of the pictures: out must be another")
+        pictures, labels, classes = load_images(s.images, s.side, s.skip_damaged, out)
         if len(pictures) < 2: raise ValueError(f"{s.images} has one picture; it takes two at least")
         mixed = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(s.seed))
         held_out = min(s.n_test, max(1, len(mixed) // 10))
@@ -462,9 +465,10 @@ def prepare(
     else:
         (pictures, labels), (tests, _), classes = load_cifar10(), load_cifar10('test'), CLASSES
         pictures, tests = shrink(pictures, s.side), shrink(tests[:s.n_test], s.side)
-    pixels = pictures.reshape(-1, 3)
-    some = torch.randint(len(pixels), (250_000,), generator=torch.Generator().manual_seed(s.seed))
-    palette = Palette(kmeans(pixels[some], s.n_colours, seed=s.seed), classes)
+    print(f"choosing {s.n_colours} colours …", flush=True)
+    pixels, g = pictures.reshape(-1, 3), torch.Generator().manual_seed(s.seed)
+    if len(pixels) > 250_000: pixels = pixels[torch.randint(len(pixels), (250_000,), generator=g)]
+    palette = Palette(kmeans(pixels, s.n_colours, seed=s.seed), classes)
     return palette, palette.encode(pictures), labels, palette.encode(tests)
 
 # %% ../nbs/98_run.ipynb #3f865710
@@ -488,13 +492,13 @@ def cifar10(settings:Cifar10):
     if s.side not in (8, 16, 32): raise ValueError(f"side={s.side} must be 8, 16 or 32")
     check_settings(s)
     folder = run_folder(s)
-    print(f"choosing {s.n_colours} colours …", flush=True)
-    palette, ids, labels, test_ids = prepare(s)
+    palette, ids, labels, test_ids = prepare(s, folder or s.resume or s.out)
     torch.manual_seed(s.seed)
     drops = [s.dropout] * 3
     V, T = palette.vocab_size, s.side**2
     model = GPT(GPTConfig(V, T, s.n_layer, s.n_head, s.n_embd, *drops))
-    kinds = f" in {len(palette.classes)} classes" if palette.classes else ''
+    n = len(palette.classes)
+    kinds = f" in {n} class{'es' * (n != 1)}" if n else ''
     announce(f"{len(ids):,} pictures of {s.side} × {s.side} pixels{kinds}", model)
     data = Pictures(ids, palette, labels, vary=True, seed=s.seed), Pictures(test_ids, palette)
     files = {'mingpt_palette.json': lambda file: save_palette(palette, file.parent)}

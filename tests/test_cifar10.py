@@ -170,6 +170,16 @@ def test_a_damaged_picture(mingpt, album, tmp_path):
     complains(mingpt('cifar10', '--images', mine/'notes.txt', '--out', tmp_path/'other', *SMALL), 'notes.txt', 'is not a folder')
     complains(mingpt('cifar10', '--resume', tmp_path/'out', '--images', album), 'images')
 
+def test_a_run_among_the_pictures(mingpt, album, tmp_path):
+    "What it paints is not learned from; a file's name can't write a line of its own, nor steer the terminal."
+    mine = shutil.copytree(album, tmp_path/'mine')
+    (mine/'x.txt\nmingpt: error: \x1b[31mno').touch()
+    for words in ['--images', '.', '--out', 'out', *SMALL, '--max-steps', 20], ['--resume', 'out', '--dry-run']:
+        done = mingpt('cifar10', *words, cwd=mine)
+        assert done.code == 0 and '360 pictures' in done.out and '\nmingpt: error' not in done.err and '\x1b' not in done.err, done.out + done.err
+    assert load_palette(mine/'out').classes == ['cats', 'dogs'] and (mine/'out'/'samples.png').is_file()
+    complains(mingpt('cifar10', '--images', mine, '--out', mine, *SMALL), mine, 'out must be another')
+
 def test_cifar10_unpacked_into_files_is_the_same(data, tmp_path, monkeypatch):
     "PNG files of its pictures give its bytes."
     monkeypatch.setenv('MINGPT_NB_DATA', str(data))

@@ -47,8 +47,8 @@ def repo(): return Path(__file__).resolve().parent.parent
 
 
 def as_in_a_terminal():
-    "What started the tests in the background may have told its children to ignore Ctrl-C: take that back."
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    "What started the tests in the background may have told its children to ignore Ctrl-C, or (nohup) a closed terminal: take that back."
+    for s in signal.SIGINT, signal.SIGHUP: signal.signal(s, signal.SIG_DFL)
 
 IN_CHILD = as_in_a_terminal if os.name == 'posix' else None # Windows knows no such thing
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 
+from conftest import as_in_a_terminal
 from mingpt_nb import cli, run
 from mingpt_nb.cifar10 import Palette, save_palette
 from mingpt_nb.model import GPT, GPTConfig
@@ -255,6 +256,7 @@ def test_interrupt_by_a_closed_terminal(mingpt, tmp_path):
     master, slave = pty.openpty()
     def lead(): # a session of its own, whose terminal this is
         import fcntl, termios
+        as_in_a_terminal()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     command = [mingpt.python.parent/'mingpt', 'shakespeare', *flags(options)]
     process = subprocess.Popen(command, env=mingpt.env, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=lead)

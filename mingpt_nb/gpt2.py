@@ -20,7 +20,7 @@ from .trainer import BestWeights, Trainer, TrainerConfig
 
 # %% ../nbs/13_gpt2.ipynb #968f9125
 class Strided(Dataset):
-    """Windows that overlap; every id but the first is a target once, in the last `stride` places.
+    """Windows that overlap; every id but the first is a target once: the last `stride` of each.
     Raises `ValueError` when there is nothing to measure."""
     def __init__(self,
         ids, # the stream, (N,)

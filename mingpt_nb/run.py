@@ -465,7 +465,6 @@ def prepare(
     else:
         (pictures, labels), (tests, _), classes = load_cifar10(), load_cifar10('test'), CLASSES
         pictures, tests = shrink(pictures, s.side), shrink(tests[:s.n_test], s.side)
-    print(f"choosing {s.n_colours} colours …", flush=True)
     pixels, g = pictures.reshape(-1, 3), torch.Generator().manual_seed(s.seed)
     if len(pixels) > 250_000: pixels = pixels[torch.randint(len(pixels), (250_000,), generator=g)]
     palette = Palette(kmeans(pixels, s.n_colours, seed=s.seed), classes)
@@ -492,6 +491,7 @@ def cifar10(settings:Cifar10):
     if s.side not in (8, 16, 32): raise ValueError(f"side={s.side} must be 8, 16 or 32")
     check_settings(s)
     folder = run_folder(s)
+    print(f"reading pictures, choosing {s.n_colours} colours …", flush=True)
     palette, ids, labels, test_ids = prepare(s, folder or s.resume or s.out)
     torch.manual_seed(s.seed)
     drops = [s.dropout] * 3
@@ -548,7 +548,7 @@ def drawing(
     settings, # a `Sample` or a `Gpt2`
     temperature:float # above 0
 )->dict: # arguments of `stream_text`
-    "How the next token is drawn. Raises `ValueError` for a seed out of range."
+    "How the next token is drawn. Raises what `check_settings` raises."
     s = settings
     check_settings(s)
     return dict(do_sample=not s.greedy, temperature=temperature, top_k=s.top_k, top_p=s.top_p)
